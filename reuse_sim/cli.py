@@ -1,0 +1,291 @@
+"""The command line. Nothing heavy is imported up here, so that `--help` answers at once.
+
+Exit codes: 0 all well (a refuted claim too), 1 a cell failed, 2 bad input, 3 done but tracking not
+synced, 130 interrupted, 143 terminated.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn, TextIO
+
+import typer
+
+from reuse_sim.errors import InputError
+
+if TYPE_CHECKING:
+    from reuse_sim.results import Results
+    from reuse_sim.sweep import Outcome
+
+OK, FAILED, BAD_INPUT, NOT_SYNCED, INTERRUPTED = 0, 1, 2, 3, 130
+
+app = typer.Typer(
+    help="When does a model that knows a human reuse the human's answers, and what would the intended answer cost?",
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
+)
+
+File = Annotated[Path, typer.Argument(metavar="FILE", help="A scenario file, such as scenarios/reuse_quick.yaml.",
+                                      show_default=False)]
+Name = Annotated[str | None, typer.Argument(metavar="[NAME]", help="A scenario's name.", show_default=False)]
+Settings = Annotated[list[str] | None, typer.Option("--set", metavar="PATH=VALUE", show_default=False,
+                                                    help="Set a field, such as outer.width=24; repeatable.")]
+
+
+def main() -> NoReturn:
+    """Entry point of `reuse-sim` and `python -m reuse_sim`: every foreseeable fault is one line and an exit code."""
+    try:
+        code = app(standalone_mode=False)
+        sys.stdout.flush()
+    except InputError as error:
+        code = _say(f"error: {error}", BAD_INPUT)
+    except (KeyboardInterrupt, typer.Abort):
+        code = _say("interrupted", INTERRUPTED)
+    except BrokenPipeError:  # The reader of our output has gone, as with `| head`.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = FAILED
+    except OSError as error:
+        where = f": {error.filename}" if error.filename else ""
+        code = _say(f"error: {error.strerror or error}{where}. What was finished is kept: the same command continues",
+                    FAILED)
+    except Exception as error:
+        message = getattr(error, "format_message", None)  # What typer raises for wrong usage.
+        if message is None:
+            raise
+        code = _say(f"error: {message()} (see --help)", BAD_INPUT)
+    sys.exit(code if isinstance(code, int) else OK)
+
+
+@app.command()
+def run(
+    file: File,
+    overrides: Settings = None,
+    seeds: Annotated[int | None, typer.Option(help="Number of worlds.", show_default=False)] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
+    no_track: Annotated[bool, typer.Option("--no-track", help="Send nothing to MLflow.")] = False,
+    smoke: Annotated[bool, typer.Option("--smoke", help="The scenario's smoke form: seconds.")] = False,
+    workers: Annotated[int | None, typer.Option(min=1, show_default="one per core, at most one per world",
+                                                help="Processes.")] = None,
+) -> int:
+    """Run a scenario, or what is left of it: stored results are not computed again."""
+    with _stdout_for_json(as_json) as out:
+        from reuse_sim import results, scenario
+
+        loaded = scenario.load(file, overrides or (), seeds, smoke)
+        for claim in loaded.left_out:
+            _say(f"claim {claim} is left out: its sweep point is not in this run")
+        command = results.command_line(loaded, overrides or (), seeds, smoke)
+        outcome, found, unsynced = _run(loaded, command, workers, track=not no_track)
+        if as_json:
+            import json
+
+            out.write(json.dumps(found.json(), allow_nan=False) + "\n")
+            out.flush()
+        else:
+            _close(found, outcome, loaded.project)
+    if outcome.stopped:
+        return _say(f"{outcome.stopped.name}: finished cells are kept, the same command continues",
+                    128 + outcome.stopped)
+    if any(r.status == "failed" for r in outcome.records):
+        return FAILED
+    return NOT_SYNCED if unsynced else OK
+
+
+@app.command()
+def validate(files: Annotated[list[Path], typer.Argument(metavar="FILE...", show_default=False)]) -> int:
+    """Check scenario files without running anything."""
+    from reuse_sim import scenario
+
+    code = OK
+    for file in files:
+        try:
+            loaded = scenario.load(file)
+        except InputError as error:
+            code = _say(f"error: {error}", BAD_INPUT)
+        else:
+            typer.echo(f"{file}: ok, {len(loaded.cells())} cells of {len(loaded.arms)} arms")
+    return code
+
+
+@app.command("list")
+def list_scenarios() -> None:
+    """List the scenarios in ./scenarios with their titles."""
+    from reuse_sim import scenario
+
+    files = sorted(Path("scenarios").glob("*.y*ml"))
+    if not files:
+        raise InputError("scenarios", "no scenario file in ./scenarios", "some", "Change to a project's folder")
+    for file in files:
+        try:
+            title = scenario.load(file).title
+        except InputError as error:
+            title = f"(invalid: {error})"
+        typer.echo(f"{file}  {title}")
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of scenario files, for editors."""
+    import json
+
+    from reuse_sim import scenario
+
+    typer.echo(json.dumps(scenario.schema(), indent=2))
+
+
+@app.command()
+def report(name: Name = None) -> None:
+    """Write docs/results pages from the tracked runs: one scenario's, or all."""
+    from reuse_sim.results import here
+    from tracking import reader
+    from tracking import report as pages
+
+    project = here()
+    with _unreachable_as_error():
+        sweeps = reader.read(project, name)
+    if not sweeps:
+        raise InputError(name or "report", "no tracked run", "one", "Run a scenario first, or `sync` what was run")
+    for sweep, records in sweeps:
+        typer.echo(_shown(pages.write(sweep, records, project / "docs" / "results", docs=True)))
+
+
+@app.command()
+def sync() -> int:
+    """Send to MLflow what was run while it was down; what is there already is not sent again."""
+    from reuse_sim.results import here
+    from tracking import recorder
+
+    done = recorder.sync(here())
+    typer.echo(f"{done.sent} MLflow runs written, {done.sweeps} sweeps looked at")
+    return _say(f"not synced: {done.reason}", NOT_SYNCED) if done.reason else OK
+
+
+@app.command()
+def ui(
+    name: Name = None,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the MLflow server.")] = 5000,
+    browser: Annotated[bool, typer.Option(help="Open the page.")] = True,
+) -> None:
+    """Open MLflow at the runs of a scenario, as charts."""
+    from reuse_sim import results
+    from tracking.ui import open_ui
+
+    sweep_id = results.load(name).sweep.sweep_id if name else None
+    with _unreachable_as_error():
+        open_ui(results.here(), sweep_id, name, port, browser)
+
+
+@app.command()
+def clean(yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False) -> None:
+    """Remove the stored stage results of the project (records, reports and MLflow stay)."""
+    import shutil
+
+    from reuse_sim.cells import store_path
+    from reuse_sim.results import here
+
+    store = store_path(here())
+    size = sum(f.stat().st_size for f in store.rglob("*") if f.is_file())
+    what = f"{size:,} bytes of stored results in {_shown(store)}"
+    if not store.exists():
+        typer.echo(f"nothing to remove in {_shown(store)}")
+    elif yes or typer.confirm(f"Remove {what}?"):
+        shutil.rmtree(store)
+        typer.echo(f"removed {what}")
+
+
+def _run(loaded, command: str, workers: int | None, track: bool) -> tuple[Outcome, Results, str]:
+    """Run and track; the outcome, its results, and why tracking is not synced, if it is not."""
+    from reuse_sim import summary, sweep
+    from reuse_sim.results import Results
+
+    recorders, err = [], summary.console(sys.stderr)
+
+    def start(header, folder) -> None:
+        if track:
+            from tracking.recorder import Recorder
+
+            recorders.append(Recorder(loaded.project, header))
+
+    def note(text: str) -> None:
+        err.print(text, markup=False, soft_wrap=True)
+
+    with summary.progress(loaded.name, err) as progress:
+        outcome = sweep.run(loaded, workers=workers, command=command, on_start=start, notice=note, progress=progress,
+                            on_record=lambda record: [r.add(record) for r in recorders])
+    if outcome.stored == outcome.cells:
+        note(f"nothing to compute: all {outcome.cells} cells were stored")
+    elif outcome.stored:
+        note(f"{outcome.stored} of {outcome.cells} cells were stored")
+    from tracking import report as pages
+
+    pages.write(outcome.sweep, outcome.records, outcome.folder.parent)
+    unsynced = ""
+    for recorder in recorders:
+        recorder.close(outcome.records, outcome.folder.parent)
+        if not recorder.synced:
+            unsynced = recorder.reason
+            note(f"not tracked: {unsynced}. Every record is kept; `{_program()} sync` sends them later")
+    return outcome, Results(outcome.sweep, outcome.records), unsynced
+
+
+def _close(found: Results, outcome: Outcome, project: Path) -> None:
+    """The summary on the terminal, with its three closing lines."""
+    from reuse_sim import summary
+    from tracking.report import finding
+
+    to, page = summary.console(sys.stdout), outcome.folder.parent
+    summary.show(found, to)
+    to.print()
+    to.print(finding(found.sweep, found.records), markup=False, soft_wrap=True)
+    to.print(f"Results page {_shown(page / 'report.md')}, figures in {_shown(page / 'figures')}", markup=False,
+             soft_wrap=True)
+    there = "" if project == Path.cwd() else f"cd {_shown(project)} && "
+    to.print(f"MLflow page: {there}{_program()} ui {found.sweep.scenario}", markup=False, soft_wrap=True)
+
+
+@contextmanager
+def _stdout_for_json(as_json: bool) -> Iterator[TextIO]:
+    """Standard output; for JSON kept for us alone: whatever else writes there, workers included, goes to stderr."""
+    if not as_json:
+        yield sys.stdout
+        return
+    sys.stdout.flush()
+    with os.fdopen(os.dup(1), "w") as out:
+        os.dup2(2, 1)
+        try:
+            yield out
+        finally:
+            sys.stdout.flush()
+            os.dup2(out.fileno(), 1)
+
+
+@contextmanager
+def _unreachable_as_error() -> Iterator[None]:
+    from tracking.store import Unreachable
+
+    try:
+        yield
+    except Unreachable as error:
+        raise SystemExit(_say(f"error: {error}", NOT_SYNCED)) from None
+
+
+def _program() -> str:
+    """How this program was called, to be typed again from the same folder."""
+    called = Path(sys.argv[0])
+    if called.name == "__main__.py":
+        return f"{_shown(Path(sys.executable))} -m reuse_sim"
+    return _shown(called) if os.sep in sys.argv[0] else sys.argv[0]
+
+
+def _shown(path: Path) -> str:
+    """A path as short as it can be typed from here."""
+    absolute, folder = Path(os.path.abspath(path)), Path.cwd()
+    return str(absolute.relative_to(folder)) if absolute.is_relative_to(folder) else str(absolute)
+
+
+def _say(text: str, code: int = OK) -> int:
+    typer.echo(text, err=True)
+    return code

@@ -1,0 +1,1 @@
+"""Humans: limited learners of the teacher."""

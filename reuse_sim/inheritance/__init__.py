@@ -1,0 +1,1 @@
+"""Inheritance: does the outer model answer with the human it was given?"""

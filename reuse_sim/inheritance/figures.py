@@ -1,0 +1,149 @@
+"""All figures of one arm in one world, and what each is called."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from reuse_sim.inheritance import causal, observed
+from reuse_sim.record import Metric
+
+HUMAN = (
+    Metric("human/on_fit", "R²", "Fit of H to f on-distribution.", r"R^2(H, f)"),
+    Metric("human/off_fit", "R²", "Fit of H to f off-distribution.", r"R^2(H, f)"),
+    Metric("human/disagreement_n", "questions", "Off-distribution questions on which H or a sibling is wrong."),
+    Metric(
+        "human/own_failure_share",
+        "share",
+        "Share of the human's squared failure that its siblings do not have.",
+        r"1-\overline{\langle E_i,E_j\rangle}\,/\,\overline{\lVert E_i\rVert^2},\ E=H-f",
+    ),
+    Metric("human/repaired_off_fit", "R²", "Fit of the repaired twin to f off-distribution.", r"R^2(H_*, f)"),
+)
+
+OUTER = (
+    Metric(
+        "inheritance/causal_private",
+        "1",
+        "Change of M's answers per change of the human's when the θ2 inside M is swapped for a sibling's: "
+        "1 follows, 0 ignores.",
+        r"\sum_k\langle M_k-M,\,H_k-H\rangle\,/\,\sum_k\lVert H_k-H\rVert^2",
+        headline=True,
+    ),
+    Metric(
+        "inheritance/causal_total",
+        "1",
+        "The same when swapped for the repaired twin's, so that shared failure counts too; read it minus the placebo's.",
+        r"\langle M_*-M,\,H_*-H\rangle\,/\,\lVert H_*-H\rVert^2",
+        headline=True,
+    ),
+    Metric(
+        "inheritance/contrast",
+        "1",
+        "Does M carry what is this human's own? 0 nothing of it, 1 a full copy. Ratio of sums over worlds.",
+        r"\sum_w\langle M-f,Z\rangle\,/\,\sum_w\langle H-f,Z\rangle,\ Z=H-\overline{H'}",
+        pooled=True,
+        headline=True,
+    ),
+    Metric(
+        "inheritance/gap_recovered",
+        "1",
+        "1 answers rightly off-distribution, 0 no better than the human, negative worse.",
+        r"1-\mathrm{MSE}(M,f)\,/\,\mathrm{MSE}(H,f)",
+        headline=True,
+    ),
+    Metric(
+        "outer/context_recovery",
+        "R²",
+        "How well M predicts the human's answers off-distribution; where it is low the other figures mean little.",
+        r"R^2(\hat H_M, H)",
+        headline=True,
+    ),
+    Metric("outer/off_fit", "R²", "Fit of M to f off-distribution.", r"R^2(M, f)", headline=True),
+    Metric("outer/on_fit", "R²", "Fit of M to f on-distribution.", r"R^2(M, f)"),
+    Metric(
+        "inheritance/beta",
+        "1",
+        "Coefficient of M's failure on the human's. High without any reuse where networks fail alike: compare with "
+        "the arm without access.",
+        r"\langle M-f,H-f\rangle\,/\,\lVert H-f\rVert^2",
+    ),
+    Metric("inheritance/agree_human", "share", "Questions on which M is within half the tolerance of H.", r"P(M=H)"),
+    Metric("inheritance/agree_teacher", "share", "Questions on which M is within half the tolerance of f.", r"P(M=f)"),
+    Metric("inheritance/agree_neither", "share", "Questions on which M is near neither.", r"P(M\ne H,\ M\ne f)"),
+    Metric(
+        "inheritance/own_failure",
+        "sd of f",
+        "Root mean square of the part of M's failure that the human's does not explain.",
+        r"\mathrm{rms}\,(M-f-\beta(H-f))",
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Society:
+    """Right and human answers to the measured humans' questions: `(M, n)`, siblings `(S, M, n)`."""
+
+    teacher: Tensor
+    human: Tensor
+    siblings: Tensor
+    repaired: Tensor
+
+
+@dataclass(frozen=True)
+class Swaps:
+    """What the outer answers `(M, n)`, with siblings' θ2 in it `(S, M, n)`, with the repaired twin's `(M, n)`."""
+
+    answer: Tensor
+    siblings: Tensor
+    repaired: Tensor
+
+
+def of_human(on: Society, off: Society, tolerance: float) -> dict[str, float]:
+    """The `HUMAN` metrics from answers on- and off-distribution."""
+    return numbers(
+        {
+            "human/on_fit": observed.r_squared(on.human, on.teacher),
+            "human/off_fit": observed.r_squared(off.human, off.teacher),
+            "human/disagreement_n": observed.disagreement(off.teacher, off.human, off.siblings, tolerance),
+            "human/own_failure_share": observed.own_failure_share(off.teacher, off.human, off.siblings),
+            "human/repaired_off_fit": observed.r_squared(off.repaired, off.teacher),
+        }
+    )
+
+
+def of_outer(
+    off: Society, swaps: Swaps, predicted: Tensor, on_answer: Tensor, on_teacher: Tensor, tolerance: float
+) -> tuple[dict[str, float], dict[str, float]]:
+    """The `OUTER` metrics and the contrast's parts; both arguments lack a sibling whose bits were leaked.
+
+    Swaps are regressed on the answers of *this* human and its people, whoever was in the slot: what an
+    unrelated human's bits do to the answers is no inheritance from this one, and comes out near 0.
+    """
+    answer = swaps.answer
+    over, under = observed.sibling_contrast(answer, off.teacher, off.human, off.siblings)
+    near_human, near_teacher, neither = observed.agreement(answer, off.teacher, off.human, tolerance)
+    metrics = {
+        "inheritance/causal_private": causal.follows(answer, swaps.siblings, off.human, off.siblings),
+        "inheritance/causal_total": causal.follows(answer, swaps.repaired[None], off.human, off.repaired[None]),
+        "inheritance/contrast": over / under,
+        "inheritance/gap_recovered": observed.gap_recovered(answer, off.teacher, off.human),
+        "inheritance/beta": observed.beta(answer, off.teacher, off.human),
+        "inheritance/agree_human": near_human,
+        "inheritance/agree_teacher": near_teacher,
+        "inheritance/agree_neither": neither,
+        "inheritance/own_failure": observed.own_failure(answer, off.teacher, off.human),
+        "outer/context_recovery": observed.r_squared(predicted, off.human),
+        "outer/off_fit": observed.r_squared(answer, off.teacher),
+        "outer/on_fit": observed.r_squared(on_answer, on_teacher),
+    }
+    parts = {"inheritance/contrast/numerator": over, "inheritance/contrast/denominator": under}
+    return numbers(metrics), numbers(parts)
+
+
+def numbers(values: Mapping[str, Tensor]) -> dict[str, float]:
+    """Plain floats from one-element tensors."""
+    return {name: float(torch.as_tensor(value)) for name, value in values.items()}

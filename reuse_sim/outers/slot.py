@@ -1,0 +1,82 @@
+"""One human, one slot: the leaked bits run as a simulated human whose answer the outer may use.
+
+The slot holds θ̂2, the leaked bits with unknown ones at their cell's midpoint; the outer is fed
+H_θ̂2(x), never the true human's answer. Beside it stands a trunk of its own (ReLU units that see the
+question and the simulated answer) and a linear skip. Two heads read both: what is right, and what the
+human answers. In the choice arm a rival's answer comes in beside the human's, so that using H is a
+choice; in the other arms that input is zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from reuse_sim.nets import Mlp
+from reuse_sim.outers import blocks
+from reuse_sim.types import Access, World
+
+
+@dataclass(frozen=True)
+class Slot:
+    width: int
+    steps: int
+    rate: float
+    batch: int
+    off_batch: int
+    behaviour_weight: float
+    off_labels: Literal["none", "teacher"]
+    humans_per_step: int = 1
+
+    def _layout(self, net: Mlp) -> blocks.Layout:
+        inputs = net.sizes[0] + 2  # the question, the simulated human's answer, the rival's
+        return {
+            "trunk": ((self.width, inputs), (2 / inputs) ** 0.5),
+            "trunk_bias": ((self.width, 1), 0.0),
+            "heads": ((2, self.width), (1 / self.width) ** 0.5),
+            "skip": ((2, inputs), 0.0),
+            "heads_bias": ((2, 1), 0.0),
+        }
+
+    def init(self, net: Mlp, generators: Sequence[torch.Generator]) -> Tensor:
+        return blocks.init(self._layout(net), generators)
+
+    def answer(
+        self, world: World, net: Mlp, theta: Tensor, x: Tensor, access: Access, pressure: Tensor | float = 1.0
+    ) -> tuple[Tensor, Tensor]:
+        v = {name: part.unsqueeze(1) for name, part in blocks.views(self._layout(net), theta).items()}
+        simulated = world.human_answer(net, access.leaked.value, x)
+        rival = torch.zeros_like(simulated) if access.rival is None else access.rival
+        x = x.expand(*simulated.shape[:-1], *x.shape[-2:])
+        inputs = torch.cat([x.transpose(-1, -2), simulated.unsqueeze(-2), rival.unsqueeze(-2)], dim=-2)
+        units = torch.relu(v["trunk"] @ inputs + v["trunk_bias"])
+        shared = (units, blocks.scale_gradient(units, pressure))
+        answer, human = (
+            v["heads"][..., head, None, :] @ shared[head]
+            + v["skip"][..., head, None, :] @ inputs
+            + v["heads_bias"][..., head, None, :]
+            for head in (0, 1)
+        )
+        return answer.squeeze(-2), human.squeeze(-2)
+
+
+def build(
+    width: Annotated[int, Field(gt=0, le=4096, description="ReLU units of its own trunk")] = 48,
+    steps: Annotated[int, Field(gt=0, le=1_000_000, description="steps of Adam, cosine rate")] = 1500,
+    rate: Annotated[float, Field(gt=0, le=10, description="first learning rate")] = 0.005,
+    batch: Annotated[int, Field(gt=0, le=65_536, description="on-distribution questions per step")] = 64,
+    off_batch: Annotated[int, Field(gt=0, le=65_536, description="off-distribution questions, likewise")] = 64,
+    behaviour_weight: Annotated[
+        float, Field(ge=0, le=1e6, description="weight of predicting the human in the shared trunk")
+    ] = 1.0,
+    off_labels: Annotated[
+        Literal["none", "teacher"], Field(description="off-distribution truth in training: none, or the teacher's")
+    ] = "none",
+) -> Slot:
+    """An outer model with a place for one human's bits."""
+    return Slot(width, steps, float(rate), batch, off_batch, float(behaviour_weight), off_labels)

@@ -1,0 +1,139 @@
+"""A run on the terminal: progress on standard error, then a table, the verdicts and three closing lines."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, TextIO
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from reuse_sim.results import Results
+
+PIPED_WIDTH = 100
+WORSE = "worse than the human off-distribution"
+MOST_REASONS = 5
+COLOURS = {"supported": "green", "refuted": "red", "undecided": "yellow"}
+
+
+def console(file: TextIO) -> Console:
+    """A console that writes 100 columns where nothing tells its width, as in a pipe."""
+    plain = Console(file=file, highlight=False, soft_wrap=False)
+    return plain if plain.is_terminal else Console(file=file, highlight=False, width=PIPED_WIDTH)
+
+
+@contextmanager
+def progress(name: str, to: Console) -> Iterator[Callable[[int, int], None]]:
+    """A bar over cells with elapsed and remaining time; in a pipe, at most ten lines instead."""
+    if not to.is_terminal:
+        yield _lines(name, to)
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("cells ·"),
+               TimeElapsedColumn(), TextColumn("gone ·"), TimeRemainingColumn(), TextColumn("left"))
+    with Progress(*columns, console=to) as bar:
+        task = bar.add_task(name, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _lines(name: str, to: Console) -> Callable[[int, int], None]:
+    start = time.monotonic()
+
+    def show(done: int, total: int) -> None:
+        if done and (done == total or done * 10 // total > (done - 1) * 10 // total):
+            to.print(f"{name}: {done} of {total} cells, {time.monotonic() - start:.0f} s", markup=False)
+
+    return show
+
+
+def show(results: Results, to: Console) -> None:
+    """Print the table of headline metrics per sweep point, notes on it, and the verdicts."""
+    rows = results.aggregates()
+    points = list(dict.fromkeys(_point(row["params"]) for row in rows))
+    for point in points:
+        here = [row for row in rows if _point(row["params"]) == point]
+        if point:
+            to.print(Text(point, style="bold"))
+        to.print(_table(results, here))
+        for note in notes(here):
+            to.print(Text(note, style="yellow"))
+    reasons = _reasons(results).most_common()
+    for reason, count in reasons[:MOST_REASONS]:
+        to.print(Text(f"{count} {'world' if count == 1 else 'worlds'} {reason}", style="yellow"))
+    if len(reasons) > MOST_REASONS:
+        more = sum(count for _, count in reasons[MOST_REASONS:])
+        to.print(Text(f"{more} more worlds not ok for other reasons; the results page counts all", style="yellow"))
+    for verdict, claim in zip(results.claims(), results.sweep.expect, strict=True):
+        figure = f"{interval(verdict)}, n = {verdict['n']}"
+        why = f"; {verdict['reason']}" if verdict["reason"] else ""
+        head = Text(f"{verdict['verdict']:<10}", style=COLOURS[verdict["verdict"]])
+        to.print(head.append(f" {claim.id}: {claim.sentence} ({figure}{why})", style="default"))
+
+
+def notes(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What the figures of one sweep point's arms warn of: an outer model below the human itself."""
+    worse = [row["arm"] for row in rows if _below(row["metrics"])]
+    return [f"{', '.join(worse)}: {WORSE}"] if worse else []
+
+
+def interval(figure: Mapping[str, Any]) -> str:
+    """`0.52 [0.41, 0.63]`, without limits where there are none."""
+    value = figure["mean"] if "mean" in figure else figure["value"]
+    if value is None:
+        return "–"
+    low, high = figure["low"], figure["high"]
+    # No-break spaces: a narrow column breaks between value and limits only.
+    return number(value) if low is None or high is None else f"{number(value)} [{number(low)},\u00a0{number(high)}]"
+
+
+def number(value: float) -> str:
+    """Two decimals below 10, one below 100, whole to a million, then three digits."""
+    size = abs(value)
+    if size >= 1e6:
+        return f"{value:.2e}"
+    text = f"{value:.{2 if size < 10 else 1 if size < 100 else 0}f}"
+    return text.removeprefix("-") if float(text) == 0 else text
+
+
+def _table(results: Results, rows: Sequence[Mapping[str, Any]]) -> Table:
+    headline = [m for m in results.sweep.metrics if m.headline and any(m.name in row["metrics"] for row in rows)]
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1), header_style="bold")
+    table.add_column("arm", overflow="fold")
+    for m in headline:
+        unit = "" if m.unit in ("1", "share", "R²") else f" ({m.unit})"
+        table.add_column(m.name.rpartition("/")[2].replace("_", " ") + unit, justify="right", overflow="fold")
+    table.add_column("n", justify="right", no_wrap=True)
+    for row in rows:
+        counts = row["counts"]
+        figures = [interval(row["metrics"][m.name]) if m.name in row["metrics"] else "–" for m in headline]
+        all_worlds = sum(counts.values())
+        n = str(counts["ok"]) if counts["ok"] == all_worlds else f"{counts['ok']} of {all_worlds}"
+        table.add_row(row["arm"], *figures, n)
+    return table
+
+
+def _point(params: Mapping[str, Any]) -> str:
+    return ", ".join(f"{axis} = {value}" for axis, value in params.items())
+
+
+def _below(metrics: Mapping[str, Mapping[str, Any]]) -> bool:
+    outer, human = (metrics.get(f"{who}/off_fit", {}).get("mean") for who in ("outer", "human"))
+    return outer is not None and human is not None and outer < human
+
+
+def _reasons(results: Results) -> Counter[str]:
+    """How many worlds (a seed at a sweep point) ended otherwise than ok, by status, arms and reason."""
+    left_out: dict[tuple[str, int, str, str], list[str]] = {}
+    for r in results.records:
+        if r.status != "ok":
+            left_out.setdefault((_point(r.params), r.seed, r.status, r.reason), []).append(r.arm)
+    counted: Counter[str] = Counter()
+    for (_, _, status, reason), arms in left_out.items():
+        where = "" if len(arms) == len(results.sweep.arms) else f" in {', '.join(arms)}"
+        counted[f"{status}{where}: {reason}"] += 1
+    return counted

@@ -1,0 +1,237 @@
+"""Contract checks, one per protocol: run them on a plug-in of your own as the tests here run them on the built-ins.
+
+    from reuse_sim.testing import check_world
+    def test_my_world(): check_world(build(size=3))
+
+Each raises AssertionError with a sentence naming what does not hold, and returns nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from reuse_sim.errors import InputError
+from reuse_sim.nets import Mlp
+from reuse_sim.rng import stream, streams
+from reuse_sim.types import Access, Fit, Human, LeakChannel, Leaked, Outer, World
+
+SEED = 20_230_817
+NAMES = ("a", "b", "c")
+QUESTIONS = 40
+
+
+def check_world(world: World, width: int = 4) -> None:
+    """Shapes, randomness from the generators alone, one row per teacher, answers that leave their inputs as they are.
+
+    Where the world has `human_loss`, it must agree with the mean squared error over 20,000 questions within five
+    standard errors.
+
+    Args:
+        width: hidden units of the humans asked about.
+    """
+    _claim(isinstance(world, World), f"{type(world).__name__} lacks members of reuse_sim.types.World")
+    _claim(world.d >= 1, f"d is {world.d}, not a number of inputs")
+    _claim(world.tolerance > 0, f"tolerance is {world.tolerance}, not above 0")
+
+    theta = _drawn("teacher", world.teacher, (len(NAMES), None))
+    _claim(not torch.equal(theta[0], theta[1]), "teacher: two generators drew the same teacher")
+    draws: dict[str, Callable[[Tensor, Sequence[torch.Generator]], Tensor]] = {
+        "on_distribution": lambda t, g: world.on_distribution(t, QUESTIONS, g),
+        "off_distribution": lambda t, g: world.off_distribution(t, QUESTIONS, g),
+        "off_distribution at strength 0": lambda t, g: world.off_distribution(t, QUESTIONS, g, 0.0),
+    }
+    asked = {name: _drawn(name, draw, (len(NAMES), QUESTIONS, world.d), theta) for name, draw in draws.items()}
+    x, off = asked["on_distribution"], asked["off_distribution"]
+    _claim(not torch.equal(x, off), "off_distribution draws the questions of on_distribution")
+
+    net = world.human_net(width)
+    _claim(isinstance(net, Mlp), f"human_net returned {type(net).__name__}, not an Mlp")
+    _claim(net.sizes[0] == world.d, f"human_net takes {net.sizes[0]} inputs; questions have {world.d}")
+    theta_human = net.init(_generators())
+    for name, questions in asked.items():
+        for what, answer, parameters in (
+            ("answer", world.answer, theta),
+            ("human_answer", lambda t, x: world.human_answer(net, t, x), theta_human),
+        ):
+            where = f"{what} to {name}"
+            answers = _pure(where, answer, parameters, questions)
+            _shaped(where, answers, (len(NAMES), QUESTIONS))
+            alone = torch.cat([answer(parameters[i : i + 1], questions[i : i + 1]) for i in range(len(NAMES))])
+            _close(where, alone, answers, "a row asked alone answers otherwise than in the stack")
+    twice = world.human_answer(net, torch.stack([theta_human] * 2), torch.stack([x, off]))
+    once = world.human_answer(net, theta_human, off)
+    _close("human_answer", twice[1], once, "a further leading dimension changes it")
+
+    exact = getattr(world, "human_loss", None)
+    if exact is not None:
+        loss = _pure("human_loss", lambda t, f: exact(net, t, f), theta_human, theta)
+        _shaped("human_loss", loss, (len(NAMES),))
+        many = world.on_distribution(theta, 20_000, _generators("loss"))
+        squares = (world.human_answer(net, theta_human, many) - world.answer(theta, many)).square()
+        errors = (squares.mean(-1) - loss).abs() / (squares.std(-1) / squares.shape[-1] ** 0.5)
+        worst = float(errors.max())
+        _claim(worst < 5, f"human_loss is {worst:.1f} standard errors off the mean squared error of 20,000 questions")
+
+
+def check_human(human: Human, world: World) -> None:
+    """Shapes, randomness from the generators alone, networks that do not touch each other, and learning.
+
+    Trains three humans a few times: pass one with few steps. In float64, a human trained alone must equal the one
+    trained in a stack within 1e-8.
+    """
+    _claim(isinstance(human, Human), f"{type(human).__name__} lacks members of reuse_sim.types.Human")
+    net = world.human_net(human.width)
+    theta_0 = _drawn("init", lambda g: human.init(world, g), (len(NAMES), net.p)).double()
+    teacher = world.teacher(_generators("teacher")).double()
+
+    def train(theta_0: Tensor, teacher: Tensor, names: Sequence[str] = NAMES, off_share: float = 0.0) -> Tensor:
+        fit = human.train(world, theta_0, teacher, _generators("train", names), off_share)
+        _claim(isinstance(fit, Fit), f"train returned {type(fit).__name__}, not a Fit")
+        _claim(not fit.broken, f"train: {next(iter(fit.broken.values()), '')}")
+        _shaped("train's θ", fit.theta, (len(names), net.p))
+        _shaped("train's loss", fit.loss, (len(names),))
+        return fit.theta
+
+    theta = _pure("train", train, theta_0, teacher)
+    alone = train(theta_0[:1], teacher[:1], NAMES[:1])
+    _close("train", alone, theta[:1], "a human trained alone differs from the same human in the stack", 1e-8)
+
+    x = world.on_distribution(teacher, 2000, _generators("test"))
+    errors = [
+        (world.human_answer(net, t, x) - world.answer(teacher, x)).square().mean().item() for t in (theta_0, theta)
+    ]
+    _claim(errors[1] < errors[0], f"train: the error on-distribution went from {errors[0]:.3g} to {errors[1]:.3g}")
+    repaired = train(theta, teacher, off_share=0.5)
+    _claim(not torch.equal(repaired, train(theta, teacher)), "train: off_share changes nothing; nobody is repaired")
+
+
+def check_leak(channel: LeakChannel) -> None:
+    """Shapes, values within range, a mask that depends on the generator alone, and InputError out of range."""
+    _claim(isinstance(channel, LeakChannel), f"{type(channel).__name__} lacks members of reuse_sim.types.LeakChannel")
+    _claim(channel.of in ("own", "unrelated", "sibling"), f"of is '{channel.of}'; own, unrelated or sibling expected")
+    scale = torch.tensor([0.5, 1.0, 2.0, 4.0, 1.0])
+    one, other = ((2 * torch.rand(3, 5, generator=stream(SEED, n)) - 1) * scale for n in ("one", "other"))
+
+    def reveal(theta: Tensor) -> Leaked:
+        return channel.reveal(theta, scale, stream(SEED, "leak"))
+
+    before = one.clone()
+    leaked, again, swapped = reveal(one), reveal(one), reveal(other)
+    _claim(torch.equal(one, before), "reveal changed the parameters it was given")
+    for what in ("value", "known"):
+        _shaped(f"reveal's {what}", getattr(leaked, what), tuple(one.shape))
+        _claim(torch.equal(getattr(leaked, what), getattr(again, what)), f"reveal: equal generators, another {what}")
+    _claim(torch.equal(leaked.known, swapped.known), "reveal: what is known depends on θ2, not on the generator alone")
+    _claim(bool(((leaked.known >= 0) & (leaked.known <= 1)).all()), "reveal: known is a share of bits, within 0 and 1")
+    _claim(bool((leaked.value.abs() <= scale).all()), "reveal: a value lies outside its parameter's range")
+    hidden = leaked.known == 0
+    _claim(bool((leaked.value[hidden] == 0).all()), "reveal: of nothing known the midpoint is 0, not another value")
+    full = leaked.known == 1
+    off = ((leaked.value - one).abs() / scale)[full]
+    _claim(bool((off <= 2.0**-10).all()), "reveal: all bits known, yet the value is off by more than 2⁻¹⁰ of the range")
+    try:
+        reveal(3 * scale.expand(3, 5))
+    except InputError:
+        return
+    _claim(False, "reveal: a parameter outside its range must raise InputError")
+
+
+def check_outer(outer: Outer, world: World, width: int = 4) -> None:
+    """Shapes, arms and humans and questions apart, a swap that is pure and felt, and pressure on gradients only.
+
+    Args:
+        world, width: where it is asked, and the hidden units of the human whose bits it is handed.
+    """
+    _claim(isinstance(outer, Outer), f"{type(outer).__name__} lacks members of reuse_sim.types.Outer")
+    net = world.human_net(width)
+    arms, humans = 2, len(NAMES)
+    starts = [outer.init(net, streams(SEED, ["outer/start"] * arms)) for _ in range(2)]
+    _claim(starts[0].ndim == 2 and len(starts[0]) == arms, f"init: shape {tuple(starts[0].shape)}, not (2, p)")
+    _claim(torch.equal(*starts), "init: equal generators, another start")
+    _claim(torch.equal(starts[0][0], starts[0][1]), "init: arms with equal generators start differently")
+    # Away from the start, so that parts that begin at zero are seen too.
+    theta = starts[0] + 0.3 * torch.randn(starts[0].shape, generator=stream(SEED, "outer/away"))
+
+    teacher = world.teacher(_generators("teacher"))
+    x = world.off_distribution(teacher, QUESTIONS, _generators("questions"))
+    x = x.unsqueeze(0).expand(arms, -1, -1, -1)
+    bits, sibling = (net.init(_generators(n)).expand(arms, -1, -1) for n in ("bits", "sibling"))
+    access = Access(Leaked(bits, torch.ones_like(bits)))
+
+    def ask(theta: Tensor, x: Tensor, value: Tensor, pressure: float | Tensor = 1.0, rival: Tensor | None = None):
+        given = Access(Leaked(value, torch.ones_like(value)), rival)
+        return torch.stack(outer.answer(world, net, theta, x, given, pressure))
+
+    whole = _pure("answer", ask, theta, x, access.leaked.value)
+    _shaped("answer (two heads)", whole, (2, arms, humans, QUESTIONS))
+    for what, part, expected in (
+        ("an arm", ask(theta[:1], x[:1], bits[:1]), whole[:, :1]),
+        ("a human", ask(theta, x[:, :1], bits[:, :1]), whole[:, :, :1]),
+        ("a question", ask(theta, x[:, :, :1], bits), whole[..., :1]),
+    ):
+        _close("answer", part, expected, f"{what} asked alone is answered otherwise than beside others")
+    _close("answer", ask(theta, x[:1], bits), whole, "questions shared by all arms, (1, H, n, d), change it")
+    no_rival = torch.zeros(arms, humans, QUESTIONS)
+    _close("answer", ask(theta, x, bits, rival=no_rival), whole, "a rival of zeros differs from no rival")
+    _claim(not torch.allclose(ask(theta, x, sibling), whole), "answer: another human's bits change nothing, no swap")
+
+    _close("answer", ask(theta, x, bits, 0.0), whole, "pressure changes values; it may change gradients only")
+    free, pressed = (_gradients(lambda t, p=p: ask(t, x, bits, p), theta) for p in (0.0, torch.ones(arms)))
+    _close("answer", free[0], pressed[0], "pressure changes the gradient of the answers")
+    _claim(not torch.allclose(free[1], pressed[1]), "answer: pressure does not reach what the heads share")
+
+
+def _gradients(heads: Callable[[Tensor], Tensor], theta: Tensor) -> list[Tensor]:
+    """Per head, the gradient of its summed squares."""
+    leaf = theta.clone().requires_grad_(True)
+    return [torch.autograd.grad(h.square().sum(), leaf, retain_graph=True)[0] for h in heads(leaf)]
+
+
+def _claim(holds: bool, sentence: str) -> None:
+    if not holds:
+        raise AssertionError(sentence)
+
+
+def _generators(name: str = "", names: Sequence[str] = NAMES) -> list[torch.Generator]:
+    return streams(SEED, [f"{name}/{n}" for n in names])
+
+
+def _shaped(where: str, tensor: Tensor, shape: Sequence[int | None]) -> None:
+    fits = tensor.ndim == len(shape) and all(s in (None, t) for s, t in zip(shape, tensor.shape, strict=True))
+    expected = ", ".join("p" if s is None else str(s) for s in shape)
+    _claim(fits, f"{where}: shape {tuple(tensor.shape)}, not ({expected})")
+    _claim(bool(torch.isfinite(tensor).all()), f"{where}: values that are not finite")
+
+
+def _close(where: str, got: Tensor, expected: Tensor, sentence: str, tolerance: float = 1e-4) -> None:
+    same = got.shape == expected.shape and torch.allclose(got, expected, rtol=tolerance, atol=tolerance)
+    _claim(same, f"{where}: {sentence}")
+
+
+def _drawn(
+    where: str, draw: Callable[..., Tensor], shape: Sequence[int | None], theta: Tensor | None = None
+) -> Tensor:
+    """What `draw` gives for three generators, after checking that it depends on each row's generator alone."""
+    given = () if theta is None else (theta,)
+    kept = [g.clone() for g in given]
+    drawn = draw(*given, _generators())
+    _claim(all(map(torch.equal, given, kept)), f"{where}: changed the parameters it was given")
+    _shaped(where, drawn, shape)
+    _claim(torch.equal(drawn, draw(*given, _generators())), f"{where}: equal generators gave another draw")
+    rows = (slice(i, i + 1) for i in range(len(NAMES)))
+    alone = torch.cat([draw(*(g[i] for g in given), _generators()[i]) for i in rows])
+    _close(where, alone, drawn, "a row drawn alone differs from the same row in the stack")
+    return drawn
+
+
+def _pure(where: str, function: Callable[..., Any], *tensors: Tensor) -> Any:
+    """What `function` returns, after checking that it says so twice and leaves its inputs as they are."""
+    kept = [t.clone() for t in tensors]
+    first, second = function(*tensors), function(*tensors)
+    _claim(all(map(torch.equal, tensors, kept)), f"{where}: changed what it was given")
+    _claim(torch.equal(first, second), f"{where}: asked twice, another result")
+    return first

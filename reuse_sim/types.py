@@ -1,0 +1,165 @@
+"""The contracts between the rooms. A plug-in is a file with `build(**options)` returning one of these.
+
+Shapes: T teachers, N networks stacked, n questions, d inputs, p1 and p2 parameters of teacher and
+human. Questions are always stacked: `(N, n, d)`, one set per teacher or network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from reuse_sim.nets import Mlp
+
+
+@runtime_checkable
+class World(Protocol):
+    """Questions, the teacher family that answers them rightly, and where humans are trained.
+
+    A world may also have `human_loss(net, theta_human (N, p2), theta_teacher (N, p1)) -> (N,)`, the
+    exact expected on-distribution loss of a human; humans that train on the population use it.
+    """
+
+    d: int
+    tolerance: float
+    """An answer is right within half of this (absolute, in units of the teacher's sd on-distribution)."""
+
+    def teacher(self, generators: Sequence[torch.Generator]) -> Tensor:
+        """θ1 of one fresh teacher per generator, `(T, p1)`."""
+        ...
+
+    def on_distribution(self, theta_teacher: Tensor, n: int, generators: Sequence[torch.Generator]) -> Tensor:
+        """`n` on-distribution questions per row of θ1 `(N, p1)`, one generator per row: `(N, n, d)`."""
+        ...
+
+    def off_distribution(
+        self, theta_teacher: Tensor, n: int, generators: Sequence[torch.Generator], strength: float = 1.0
+    ) -> Tensor:
+        """`n` off-distribution questions per row of θ1, `(N, n, d)`; strength 0 is the mildest shift."""
+        ...
+
+    def answer(self, theta_teacher: Tensor, x: Tensor) -> Tensor:
+        """The right answers f(x): θ1 `(N, p1)`, x `(N, n, d)` -> `(N, n)`."""
+        ...
+
+    def human_net(self, width: int) -> Mlp:
+        """The architecture of a human of this world with `width` hidden units."""
+        ...
+
+    def human_answer(self, net: Mlp, theta_human: Tensor, x: Tensor) -> Tensor:
+        """The human's answers H(x): θ2 `(…, p2)`, x `(…, n, d)` -> `(…, n)`, in the teacher's units."""
+        ...
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A trained population: θ `(N, p)`, the last loss `(N,)`, and per network where it broke, if it did."""
+
+    theta: Tensor
+    loss: Tensor
+    broken: Mapping[int, str] = field(default_factory=dict)
+
+
+@runtime_checkable
+class Human(Protocol):
+    """A limited learner of the teacher. `off_share` > 0 trains a *repaired* human instead."""
+
+    width: int
+
+    def init(self, world: World, generators: Sequence[torch.Generator]) -> Tensor:
+        """Initialisations `(N, p2)`."""
+        ...
+
+    def train(
+        self,
+        world: World,
+        theta_0: Tensor,
+        theta_teacher: Tensor,
+        generators: Sequence[torch.Generator],
+        off_share: float = 0.0,
+    ) -> Fit:
+        """Train N humans side by side: θ2 from initialisations `(N, p2)` and teachers `(N, p1)`."""
+        ...
+
+
+@dataclass(frozen=True)
+class Leaked:
+    """What is known of θ2: `value` (unknown bits at the cell's midpoint) and `known` share of bits, both `(…, p2)`."""
+
+    value: Tensor
+    known: Tensor
+
+
+@runtime_checkable
+class LeakChannel(Protocol):
+    """Which bits of a coded θ2 are revealed. The mask depends on the generator only, never on θ2."""
+
+    of: Literal["own", "unrelated", "sibling"]
+
+    def reveal(self, theta_human: Tensor, scale: Tensor, generator: torch.Generator) -> Leaked:
+        """Leak θ2 `(…, p2)`, coded with half-range `scale` `(p2,)` per parameter.
+
+        Raises InputError where a parameter lies outside its range.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Access:
+    """What an outer model is handed beside the questions, stacked over A arms and H humans.
+
+    `leaked` holds `(A, H, p2)`; `rival` holds `(A, H, n)`, another answerer's answers to the same
+    questions, or None where no arm has one.
+    """
+
+    leaked: Leaked
+    rival: Tensor | None = None
+
+
+@runtime_checkable
+class Outer(Protocol):
+    """A model that must predict the human and answer questions. The θ2 swap is `answer` with another `Access`.
+
+    `off_labels` and `behaviour_weight` are dials of its training, applied by `outers.training`.
+    """
+
+    behaviour_weight: float
+    off_labels: Literal["none", "teacher"]
+    steps: int
+    rate: float
+    batch: int
+    off_batch: int
+    humans_per_step: int
+    """Questions per human on- and off-distribution, and humans asked about, in one training step."""
+
+    def init(self, net: Mlp, generators: Sequence[torch.Generator]) -> Tensor:
+        """Own parameters `(A, p)`, one generator per arm (equal generators give equal starts)."""
+        ...
+
+    def answer(
+        self, world: World, net: Mlp, theta: Tensor, x: Tensor, access: Access, pressure: Tensor | float = 1.0
+    ) -> tuple[Tensor, Tensor]:
+        """Answers and predicted human answers, each `(A, H, n)`, to questions x `(A, H, n, d)`.
+
+        `pressure` `(A,)` multiplies the gradient that predicting the human sends into what the two
+        heads share; it leaves the values as they are.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A specialness in bits with its interval, what kind of figure it is, and whether to believe it."""
+
+    bits: float
+    low: float
+    high: float
+    bound: Literal["two-sided", "lower", "upper", "none"]
+    kind: Literal["global", "local"]
+    status: str
+    """`converged`, or a sentence saying what is wrong and what to change."""
+    diagnostics: Mapping[str, Any] = field(default_factory=dict)

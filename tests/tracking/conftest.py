@@ -1,0 +1,74 @@
+"""A made-up sweep with known means: four arms with known effects, worlds scattered by a fixed rule."""
+
+import itertools
+import math
+
+import pytest
+
+from reuse_sim.record import Band, Expectation, Metric, RunRecord, Sweep
+
+METRICS = (
+    Metric("human/off_fit", "R²", "How well the human answers off-distribution.", "1 − MSE(H, f)/var f"),
+    Metric("outer/off_fit", "R²", "How well the outer model answers off-distribution."),
+    Metric("outer/context_recovery", "R²", "How well the outer model predicts the human off-distribution."),
+    Metric("inheritance/causal_private", "1", "Change of answers per change of the human's own, by swapping siblings.",
+           "Σₖ⟨Mₖ − M, Hₖ − H⟩ / Σₖ‖Hₖ − H‖²", headline=True),
+    Metric("inheritance/contrast", "1", "What the model carries of this human's own failures.",
+           "Σ⟨M − f, Z⟩ / Σ⟨H − f, Z⟩", pooled=True),
+    Metric("inheritance/causal_total", "1", "Change of answers when the human is repaired.", headline=True),
+    Metric("specialness/bits", "bits", "Share of the prior at least as consistent, in bits."),
+)
+EFFECT = {"none": 0.0, "placebo": 0.02, "half": 0.35, "all": 0.8, "choice": 0.4, "ceiling": 0.05}
+
+
+@pytest.fixture
+def make_sweep():
+    """Builds a header; `axes` and `arms` may be chosen."""
+
+    def make(axes=None, arms=("none", "placebo", "half", "all"), seeds=8, **changes):
+        expect = (
+            Expectation("reuse", "With all its bits, the outer model reuses the human.", "inheritance/causal_private",
+                        "all", Band(low=0.3), Band(high=0.1), minus="placebo", claim="5"),
+            Expectation("null", "With no bits, nothing private is inherited.", "inheritance/contrast", "none",
+                        Band(-0.15, 0.15)),
+        )
+        values = dict(
+            scenario="made_up", sweep_id="0123456789ab", config_hash="0123456789ab" + "0" * 52, experiment="reuse",
+            title="Does the outer model reuse the human?", question="Is a human at hand cheaper than the teacher?",
+            method="A teacher is drawn. A human learns it badly. An outer model is handed the human.",
+            metrics=METRICS, axes=axes or {}, arms=tuple(arms), expect=expect, seeds=tuple(range(seeds)),
+            resolved={"experiment": "reuse", "outer": {"use": "slot", "width": 48}},
+            command="reuse-sim run scenarios/made_up.yaml",
+            manifest={"versions": {"torch": "2.13.0"}, "threads": 1, "cpu": "x86_64", "seeds": list(range(seeds))},
+        )
+        return Sweep(**{**values, **changes})
+
+    return make
+
+
+@pytest.fixture
+def make_records():
+    """Builds the records of a header: causal effects as in EFFECT, worlds ± 0.1 about them, fits known."""
+
+    def make(sweep):
+        points = [dict(zip(sweep.axes, v, strict=True)) for v in itertools.product(*sweep.axes.values())]
+        return [_record(sweep, i, p, s, a) for i, p in enumerate(points) for s in sweep.seeds for a in sweep.arms]
+
+    return make
+
+
+def _record(sweep, i, point, seed, arm):
+    scatter = 0.1 * math.sin(7 * seed + 3 * i + len(arm))
+    effect = EFFECT.get(arm, 0.5) * (1 - 0.2 * i)
+    return RunRecord(
+        sweep_id=sweep.sweep_id, params=point, arm=arm, seed=seed, status="ok", reason="",
+        metrics={
+            "human/off_fit": 0.2 + scatter / 10, "outer/off_fit": 0.5, "outer/context_recovery": 0.9,
+            "inheritance/causal_private": effect + scatter, "inheritance/causal_total": 0.9 * effect + scatter / 3,
+            "inheritance/contrast": effect, "specialness/bits": 12.5 + 1 / 3,
+        },
+        diagnostics={"inheritance/contrast/numerator": effect * (1 + seed),
+                     "inheritance/contrast/denominator": 1 + seed,
+                     "chain": {"r_hat": 1.002, "converged": True}, "notes": ["a", 1]},
+        parameters_sha256="ab" * 32, wall_s=0.25 + seed / 100,
+    )

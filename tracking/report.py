@@ -1,0 +1,114 @@
+"""The page about a sweep: what was asked, found and done, in Markdown for plain viewers and MyST alike.
+
+It knows sweeps and records only: sentences come from the scenario, figures and verdicts from records.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from reuse_sim.record import Metric, RunRecord, Sweep, aggregate, verdicts
+from tracking import figures, tables
+from tracking.limits import limits
+from tracking.records import in_order
+
+VERDICTS = ("supported", "refuted", "undecided")
+
+
+def write(sweep: Sweep, records: Sequence[RunRecord], folder: Path, *, docs: bool = False) -> Path:
+    """Write the page, and its figures as SVG and PNG in `folder/figures`; returns the page's path.
+
+    The page is `folder/report.md`; with `docs` it is `folder/SCENARIO.md` and `folder/index.md`
+    lists all pages there.
+    """
+    records = in_order(sweep, records)
+    folder.mkdir(parents=True, exist_ok=True)
+    stems = figures.write(sweep, records, folder / "figures", f"{sweep.scenario}-" if docs else "")
+    path = folder / (f"{sweep.scenario}.md" if docs else "report.md")
+    path.write_text(page(sweep, records, stems), encoding="utf-8")
+    if docs:
+        (folder / "index.md").write_text(index(folder), encoding="utf-8")
+    return path
+
+
+def finding(sweep: Sweep, records: Sequence[RunRecord]) -> str:
+    """What was found, on one line: the claims by verdict, or the first headline metric by arm."""
+    if not any(r.status == "ok" for r in records):
+        reasons = "; ".join(dict.fromkeys(r.reason for r in records if r.reason))
+        return f"No world counts: {reasons or 'nothing ran'}."
+    if sweep.expect:
+        found = list(zip(sweep.expect, verdicts(sweep, records), strict=True))
+        said = {kind: [f"{_clause(e.sentence)} ({tables.interval(v)}, {tables.plural(v['n'], 'world')})"
+                       for e, v in found if v["verdict"] == kind] for kind in VERDICTS}
+        return " ".join(f"{kind.capitalize()}: {'; '.join(those)}." for kind, those in said.items() if those)
+    rows = aggregate(sweep, in_order(sweep, records))
+    for metric in figures.headline(sweep):
+        parts = [f"{tables.interval(row['metrics'][metric.name])} in arm {row['arm']}{tables.at(sweep, row['params'])}"
+                 for row in rows if metric.name in row["metrics"]]
+        if parts:
+            return f"{tables.named(metric)} is {'; '.join(parts)}."
+    return "The runs ended well and measured nothing."
+
+
+def page(sweep: Sweep, records: Sequence[RunRecord], stems: Mapping[str, str]) -> str:
+    """The page's text; `stems` names the figure files by metric."""
+    rows = aggregate(sweep, records)
+    headline = figures.headline(sweep)
+    blocks = [f"# {_line(sweep.title)}", sweep.question.strip(), "## What was found", *_found(sweep, records)]
+    blocks += [f"![{name} by arm](figures/{stem}.svg)" for name, stem in stems.items()]
+    if stems:
+        blocks.append("Dots are worlds, bars 95 % intervals over worlds, larger dots means. Hollow dots are worlds "
+                      "left undecided, which count in no mean.")
+    blocks += [*tables.by_arm(sweep, rows, headline), "Mean over worlds and its 95 % interval."]
+    blocks += ["## Limits", "\n".join(f"- {text}" for text in limits(sweep, records))]
+    blocks += ["## Method", sweep.method.strip(), f"```sh\n{sweep.command}\n```"]
+    if sweep.expect:
+        blocks += ["## Claims", "Thresholds were written before the run. A claim is supported, or refuted, when the "
+                   "whole interval lies in that band; otherwise it is undecided.", tables.claims(sweep, records)]
+    rest = _sections([m for m in sweep.metrics if m not in headline])
+    parts = {title: list(tables.by_arm(sweep, rows, metrics)) for title, metrics in rest.items()}
+    if any(parts.values()):
+        blocks.append("## All figures")
+        blocks += [text for title, found in parts.items() if found for text in (f"### {title}", *found)]
+    blocks += ["## What is measured", tables.definitions(sweep.metrics)]
+    blocks += ["## How it was run", tables.manifest(sweep, records)]
+    return "\n\n".join(blocks) + "\n"
+
+
+def index(folder: Path) -> str:
+    """The list of the pages in `folder`, each with its title and what was found."""
+    entries = {p.stem: p.read_text(encoding="utf-8") for p in sorted(folder.glob("*.md")) if p.name != "index.md"}
+    lines = []
+    for stem, text in entries.items():
+        found = re.search(r"## What was found\n+(.*?)\n\n[^-]", text, re.DOTALL)
+        said = re.sub(r"^(- )?", "  - ", found[1], flags=re.MULTILINE) if found else ""
+        lines.append(f"- [{text.partition(chr(10))[0].removeprefix('# ')}]({stem}.md)\n{said}")
+    tree = "```{toctree}\n:hidden:\n\n" + "\n".join(entries) + "\n```"
+    note = "Every page is computed from tracked runs by `make results`; no number on it is typed."
+    return "\n\n".join(["# Results", note, "\n".join(lines), tree]) + "\n"
+
+
+def _found(sweep: Sweep, records: Sequence[RunRecord]) -> list[str]:
+    if not sweep.expect or not any(r.status == "ok" for r in records):
+        return [finding(sweep, records)]
+    return ["\n".join(f"- **{v['verdict'].capitalize()}**: {_clause(e.sentence)} ({tables.interval(v)}, "
+                      f"{tables.plural(v['n'], 'world')})." for e, v in zip(
+                          sweep.expect, verdicts(sweep, records), strict=True))]
+
+
+def _sections(metrics: Sequence[Metric]) -> dict[str, list[Metric]]:
+    """Metrics by the part of their name before the slash."""
+    found: dict[str, list[Metric]] = {}
+    for m in metrics:
+        found.setdefault(m.name.rpartition("/")[0] or "other", []).append(m)
+    return found
+
+
+def _clause(sentence: str) -> str:
+    return _line(sentence).rstrip(".")
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split())

@@ -1,0 +1,149 @@
+"""The tables of a page, in Markdown, and how a figure is written."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from reuse_sim.record import Band, Metric, RunRecord, Sweep, verdicts
+
+PER_TABLE = 4  # metrics side by side; more do not fit a page
+
+
+def digits(values: Iterable[float | None]) -> int:
+    """Decimals that show the largest of `values` to three digits (two below 1)."""
+    scale = max((abs(v) for v in values if v is not None and math.isfinite(v)), default=0.0)
+    if not scale:
+        return 2
+    return min(max(2 - math.floor(math.log10(scale)) - (scale < 1), 0), 8)
+
+
+def number(value: float, decimals: int) -> str:
+    """With a true minus sign, and no minus before a zero."""
+    text = f"{value:,.{decimals}f}"
+    return text.replace("-", "−") if float(text.replace(",", "")) else text.lstrip("-")
+
+
+def interval(found: Mapping[str, Any]) -> str:
+    """`0.79 [0.73, 0.86]`, without brackets where there are no limits."""
+    mean, low, high = found.get("mean", found.get("value")), found["low"], found["high"]
+    if mean is None:
+        return "no value"
+    places = digits((mean, low, high))
+    limits = "" if low is None or high is None else f" [{number(low, places)}, {number(high, places)}]"
+    return number(mean, places) + limits
+
+
+def plural(n: int, noun: str) -> str:
+    return f"{n} {noun}{'' if n == 1 else 's'}"
+
+
+def named(metric: Metric) -> str:
+    """The metric's name with its unit."""
+    return metric.name + (f" ({metric.unit})" if metric.unit not in ("", "1") else "")
+
+
+def short(axis: str, sweep: Sweep) -> str:
+    """The last part of a dotted path, where no other axis shares it."""
+    last = axis.rpartition(".")[2]
+    return last if sum(a.rpartition(".")[2] == last for a in sweep.axes) == 1 else axis
+
+
+def plain(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def at(sweep: Sweep, point: Mapping[str, Any]) -> str:
+    """` at width = 24, bits = 2`, or nothing where nothing is swept."""
+    parts = [f"{short(a, sweep)} = {plain(point[a])}" for a in sweep.axes if a in point]
+    return f" at {', '.join(parts)}" if parts else ""
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A pipe table; cells are put on one line."""
+    def line(cells: Sequence[str]) -> str:
+        return "| " + " | ".join(" ".join(c.split()).replace("|", "\\|") for c in cells) + " |"
+
+    return "\n".join([line(head), "|" + " --- |" * len(head), *map(line, rows)])
+
+
+def by_arm(sweep: Sweep, rows: Sequence[Mapping[str, Any]], metrics: Sequence[Metric]) -> Iterator[str]:
+    """Tables of some metrics, four to a table: a line per sweep point and arm, worlds counted."""
+    known = [m for m in metrics if any(m.name in row["metrics"] for row in rows)]
+    for start in range(0, len(known), PER_TABLE):
+        part = known[start:start + PER_TABLE]
+        head = [*(short(a, sweep) for a in sweep.axes), "arm", "worlds", *map(named, part)]
+        yield table(head, ([*(plain(row["params"].get(a)) for a in sweep.axes), row["arm"], _worlds(row["counts"]),
+                            *(_cell(row, m) for m in part)] for row in rows))
+
+
+def claims(sweep: Sweep, records: Sequence[RunRecord]) -> str:
+    rows = []
+    for e, v in zip(sweep.expect, verdicts(sweep, records), strict=True):
+        what = f"`{e.metric}` of `{e.arm}`{f' less `{e.minus}`' if e.minus else ''}{at(sweep, e.where)}"
+        why = f" ({v['reason']})" if v["reason"] else ""
+        rows.append([f"{e.id}{f' (claim {e.claim})' if e.claim else ''}", e.sentence, what, _band(e.supported),
+                     _band(e.refuted), f"{interval(v)}, n = {v['n']}", f"**{v['verdict']}**{why}"])
+    return table(["id", "claim", "figure", "supported", "refuted", "found", "verdict"], rows)
+
+
+def definitions(metrics: Sequence[Metric]) -> str:
+    def formula(m: Metric) -> str:
+        text = m.formula if "$" in m.formula or not m.formula else f"`{m.formula}`"
+        return text + (" (Σ over worlds)" if m.pooled else "")
+
+    return table(["metric", "unit", "meaning", "formula"],
+                 ([f"`{m.name}`", m.unit, m.meaning, formula(m)] for m in metrics))
+
+
+def manifest(sweep: Sweep, records: Sequence[RunRecord]) -> str:
+    """Where the figures come from: configuration, seeds, machine, versions, hashes."""
+    cells = "\n".join(sorted({f"{r.task_key} {r.parameters_sha256}" for r in records}))
+    rows = {"experiment": sweep.experiment, "configuration (SHA-256)": f"`{sweep.config_hash}`",
+            "seeds": _span(sweep.seeds), "arms": ", ".join(sweep.arms),
+            **{f"swept: {a}": ", ".join(map(plain, values)) for a, values in sweep.axes.items()},
+            "trained parameters (SHA-256 over all runs)": f"`{hashlib.sha256(cells.encode()).hexdigest()}`"}
+    return table(["", ""], ([k, v] for k, v in (rows | dict(_flat(sweep.manifest))).items()))
+
+
+def _flat(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
+    if isinstance(value, Mapping):
+        for key in value:
+            yield from _flat(value[key], f"{path}.{key}" if path else str(key))
+    elif isinstance(value, (list, tuple)) and all(isinstance(v, int) for v in value):
+        yield path, _span(value)
+    elif isinstance(value, (list, tuple)):
+        yield path, ", ".join(map(plain, value))
+    else:
+        yield path, plain(value)
+
+
+def _span(seeds: Sequence[int]) -> str:
+    """`0–7` for consecutive numbers."""
+    if len(seeds) > 2 and list(seeds) == list(range(seeds[0], seeds[0] + len(seeds))):
+        return f"{seeds[0]}–{seeds[-1]}"
+    return ", ".join(map(str, seeds))
+
+
+def _worlds(counts: Mapping[str, int]) -> str:
+    left_out = [f"{n} {status}" for status, n in counts.items() if n and status != "ok"]
+    return f"{counts['ok']}" + (f" ({', '.join(left_out)} left out)" if left_out else "")
+
+
+def _cell(row: Mapping[str, Any], metric: Metric) -> str:
+    found = row["metrics"].get(metric.name)
+    if found is None or found["mean"] is None:
+        return "—"
+    return interval(found) + (f" (n = {found['n']})" if found["n"] != row["counts"]["ok"] else "")
+
+
+def _band(band: Band | None) -> str:
+    if band is None:
+        return "—"
+    low, high = (None if x is None else number(x, max(digits([x]), 1)) for x in (band.low, band.high))
+    if low and high:
+        return f"within [{low}, {high}]"
+    return f"above {low}" if low else f"below {high}" if high else "any"
