@@ -23,6 +23,7 @@ html_copy_source = False
 myst_enable_extensions = ["dollarmath", "deflist", "colon_fence"]
 myst_heading_anchors = 3
 
+napoleon_use_ivar = True
 default_role = "code"
 autodoc_default_options = {"members": True, "undoc-members": True}
 autodoc_member_order = "bysource"

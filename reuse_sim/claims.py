@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Annotated, Any
@@ -13,6 +14,7 @@ from reuse_sim.plugins import STRICT
 from reuse_sim.record import Band, Expectation
 from reuse_sim.yaml_positions import Document, Key, shown
 
+UNKNOWN = "an unknown key"
 Axes = Mapping[str, Sequence[Any]]
 
 
@@ -74,7 +76,7 @@ def check(claims: Sequence[Claim], metrics: Sequence[str], arms: Sequence[str], 
     for i, c in enumerate(claims):
 
         def fault(key: Key, got: str, expected: str, do: str = "", i: int = i) -> InputError:
-            return InputError(document.at(("expect", i, *key)), got, expected, do)
+            return InputError(document.at(("expect", i, *key), key=got == UNKNOWN), got, expected, do)
 
         if c.id in (ids := [other.id for other in claims[:i]]):
             raise fault(("id",), shown(c.id), "an id of its own", f"entry {ids.index(c.id)} has it")
@@ -88,7 +90,7 @@ def check(claims: Sequence[Claim], metrics: Sequence[str], arms: Sequence[str], 
         for path, value in c.where.items():
             if path not in axes:
                 known = f"one of the swept fields {', '.join(axes)}" if axes else "no key, for nothing is swept"
-                raise fault(("where", path), "an unknown key", known, nearest(path, axes))
+                raise fault(("where", path), UNKNOWN, known, nearest(path, axes))
             if position(value, axes[path]) is None:
                 raise fault(("where", path), shown(value), f"one of the sweep's {shown(list(axes[path]))}")
         # Several points under one claim would be several figures for one world.
@@ -119,6 +121,19 @@ def thresholds(e: Expectation) -> dict[str, Any]:
 
 
 def position(value: Any, values: Sequence[Any]) -> int | None:
-    """Where `value` stands among `values`; 1 and 1.0 are the same, 1 and true are not."""
-    same = (v == value and isinstance(v, bool) == isinstance(value, bool) for v in values)
-    return next((i for i, found in enumerate(same) if found), None)
+    """Where `value` stands among `values`, as `mark` compares them."""
+    marks = [mark(v) for v in values]
+    return marks.index(mark(value)) if mark(value) in marks else None
+
+
+def mark(value: Any) -> str:
+    """The same text for the same plain value: 1 and 1.0 are the same, 1 and true are not."""
+
+    def whole(v: Any) -> Any:
+        if isinstance(v, dict):
+            return {k: whole(member) for k, member in v.items()}
+        if isinstance(v, list):
+            return [whole(member) for member in v]
+        return int(v) if isinstance(v, float) and v.is_integer() else v
+
+    return json.dumps(whole(value), sort_keys=True)

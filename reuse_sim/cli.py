@@ -7,9 +7,10 @@ synced, 130 interrupted, 143 terminated.
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn, TextIO
 
@@ -18,14 +19,16 @@ import typer
 from reuse_sim.errors import InputError
 
 if TYPE_CHECKING:
+    from reuse_sim.record import RunRecord, Sweep
     from reuse_sim.results import Results
+    from reuse_sim.scenario import Scenario
     from reuse_sim.sweep import Outcome
 
 OK, FAILED, BAD_INPUT, NOT_SYNCED, INTERRUPTED = 0, 1, 2, 3, 130
 
 app = typer.Typer(
     help="When does a model that knows a human reuse the human's answers, and what would the intended answer cost?",
-    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
+    add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
 )
 
 File = Annotated[Path, typer.Argument(metavar="FILE", help="A scenario file, such as scenarios/reuse_quick.yaml.",
@@ -38,7 +41,7 @@ Settings = Annotated[list[str] | None, typer.Option("--set", metavar="PATH=VALUE
 def main() -> NoReturn:
     """Entry point of `reuse-sim` and `python -m reuse_sim`: every foreseeable fault is one line and an exit code."""
     try:
-        code = app(standalone_mode=False)
+        code = app(sys.argv[1:] or ["--help"], standalone_mode=False)
         sys.stdout.flush()
     except InputError as error:
         code = _say(f"error: {error}", BAD_INPUT)
@@ -85,7 +88,7 @@ def run(
             out.write(json.dumps(found.json(), allow_nan=False) + "\n")
             out.flush()
         else:
-            _close(found, outcome, loaded.project)
+            _close(found, outcome, loaded.project, tracked=not (no_track or unsynced))
     if outcome.stopped:
         return _say(f"{outcome.stopped.name}: finished cells are kept, the same command continues",
                     128 + outcome.stopped)
@@ -166,16 +169,20 @@ def sync() -> int:
 @app.command()
 def ui(
     name: Name = None,
-    port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the MLflow server.")] = 5000,
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help="Port of the MLflow server.",
+                                             show_default="5000 or a free one")] = None,
     browser: Annotated[bool, typer.Option(help="Open the page.")] = True,
 ) -> None:
     """Open MLflow at the runs of a scenario, as charts."""
     from reuse_sim import results
     from tracking.ui import open_ui
 
-    sweep_id = results.load(name).sweep.sweep_id if name else None
+    sweep_id = None
+    if name:
+        with suppress(InputError):  # Not run here: MLflow may know it all the same.
+            sweep_id = results.load(name).sweep.sweep_id
     with _unreachable_as_error():
-        open_ui(results.here(), sweep_id, name, port, browser)
+        open_ui(results.here(), sweep_id, name, port, browser, typer.echo)
 
 
 @app.command()
@@ -196,25 +203,29 @@ def clean(yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = Fals
         typer.echo(f"removed {what}")
 
 
-def _run(loaded, command: str, workers: int | None, track: bool) -> tuple[Outcome, Results, str]:
+def _run(loaded: Scenario, command: str, workers: int | None, track: bool) -> tuple[Outcome, Results, str]:
     """Run and track; the outcome, its results, and why tracking is not synced, if it is not."""
     from reuse_sim import summary, sweep
     from reuse_sim.results import Results
 
     recorders, err = [], summary.console(sys.stderr)
 
-    def start(header, folder) -> None:
+    def start(header: Sweep, folder: Path) -> None:
         if track:
             from tracking.recorder import Recorder
 
             recorders.append(Recorder(loaded.project, header))
 
+    def keep(record: RunRecord) -> None:
+        for recorder in recorders:
+            recorder.add(record)
+
     def note(text: str) -> None:
         err.print(text, markup=False, soft_wrap=True)
 
     with summary.progress(loaded.name, err) as progress:
-        outcome = sweep.run(loaded, workers=workers, command=command, on_start=start, notice=note, progress=progress,
-                            on_record=lambda record: [r.add(record) for r in recorders])
+        outcome = sweep.run(loaded, workers=workers, command=command, on_start=start, on_record=keep, notice=note,
+                            progress=progress)
     if outcome.stored == outcome.cells:
         note(f"nothing to compute: all {outcome.cells} cells were stored")
     elif outcome.stored:
@@ -231,19 +242,21 @@ def _run(loaded, command: str, workers: int | None, track: bool) -> tuple[Outcom
     return outcome, Results(outcome.sweep, outcome.records), unsynced
 
 
-def _close(found: Results, outcome: Outcome, project: Path) -> None:
+def _close(found: Results, outcome: Outcome, project: Path, tracked: bool) -> None:
     """The summary on the terminal, with its three closing lines."""
     from reuse_sim import summary
     from tracking.report import finding
 
-    to, page = summary.console(sys.stdout), outcome.folder.parent
+    to, folder = summary.console(sys.stdout), outcome.folder.parent
     summary.show(found, to)
     to.print()
     to.print(finding(found.sweep, found.records), markup=False, soft_wrap=True)
-    to.print(f"Results page {_shown(page / 'report.md')}, figures in {_shown(page / 'figures')}", markup=False,
+    to.print(f"Results page {_shown(folder / 'report.md')}, figures in {_shown(folder / 'figures')}", markup=False,
              soft_wrap=True)
-    there = "" if project == Path.cwd() else f"cd {_shown(project)} && "
-    to.print(f"MLflow page: {there}{_program()} ui {found.sweep.scenario}", markup=False, soft_wrap=True)
+    there = "" if project == Path.cwd() else f"cd {shlex.quote(str(project))} && "
+    program, name = _program(absolute=bool(there)), shlex.quote(found.sweep.scenario)
+    page = f"{program} ui {name}" if tracked else f"{program} sync && {program} ui {name}"
+    to.print(f"MLflow page: {there}{page}", markup=False, soft_wrap=True)
 
 
 @contextmanager
@@ -272,18 +285,20 @@ def _unreachable_as_error() -> Iterator[None]:
         raise SystemExit(_say(f"error: {error}", NOT_SYNCED)) from None
 
 
-def _program() -> str:
-    """How this program was called, to be typed again from the same folder."""
-    called = Path(sys.argv[0])
+def _program(absolute: bool = False) -> str:
+    """How this program was called, to be typed again."""
+    called, module = Path(sys.argv[0]), ""
     if called.name == "__main__.py":
-        return f"{_shown(Path(sys.executable))} -m reuse_sim"
-    return _shown(called) if os.sep in sys.argv[0] else sys.argv[0]
+        called, module = Path(sys.executable), " -m reuse_sim"
+    elif os.sep not in sys.argv[0]:
+        return sys.argv[0]
+    return shlex.quote(os.path.abspath(called) if absolute else _shown(called)) + module
 
 
 def _shown(path: Path) -> str:
     """A path as short as it can be typed from here."""
-    absolute, folder = Path(os.path.abspath(path)), Path.cwd()
-    return str(absolute.relative_to(folder)) if absolute.is_relative_to(folder) else str(absolute)
+    full = Path(os.path.abspath(path))
+    return str(full.relative_to(Path.cwd()) if full.is_relative_to(Path.cwd()) else full)
 
 
 def _say(text: str, code: int = OK) -> int:

@@ -22,8 +22,9 @@ class InputError(Exception):
 
     def __init__(self, where: str, got: object, expected: str, do: str = "") -> None:
         self.where, self.got, self.expected, self.do = where, str(got), expected, do
-        text = f"{where}: got {got}; expected {expected}"
-        super().__init__(f"{text}. {do}" if do else text)
+        text = f"{where}: got {got}; expected {expected}" + (f". {do}" if do else "")
+        # One line, whatever a file's name or a key may hold.
+        super().__init__("".join(c if c.isprintable() else repr(c)[1:-1] for c in text))
 
     def __reduce__(self):
         return type(self), (self.where, self.got, self.expected, self.do)

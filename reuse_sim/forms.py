@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -11,7 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from reuse_sim.claims import position
+from reuse_sim.claims import mark
 from reuse_sim.errors import InputError, nearest
 from reuse_sim.overrides import Override, apply, check, from_document, from_value, place, settle
 from reuse_sim.plugins import Plugin
@@ -74,12 +73,14 @@ def _check(form: Form, document: Document, head: Collection[str]) -> None:
     for axis in form.axes.values():
         if not isinstance(axis.value, list) or not axis.value:
             raise InputError(axis.key_at, shown(axis.value), "a list of one value or more")
-        for i, value in enumerate(axis.value):
-            if position(value, axis.value[:i]) is not None:
+        seen: set[str] = set()
+        for value in axis.value:
+            if mark(value) in seen:
                 raise InputError(axis.key_at, f"{shown(value)} twice", "different values")
+            seen.add(mark(value))
     points = math.prod(len(axis.value) for axis in form.axes.values())
     if points > MAX_POINTS:
-        raise InputError(document.at(("sweep",)), f"{points:,} sweep points", f"at most {MAX_POINTS:,}")
+        raise InputError(document.at(("sweep",), key=True), f"{points:,} sweep points", f"at most {MAX_POINTS:,}")
     for o in (*form.changes, *form.axes.values()):
         sweep = () if form.axes.get(o.path) is o else form.axes.values()
         if all(any(later.covers(o.path) for later in (*sweep, *arm)) for arm in form.arms.values()):
@@ -111,13 +112,10 @@ def canonical_axes(form: Form, points: Sequence[Mapping[str, Any]]) -> dict[str,
     """The swept fields' values as validated, from the points' values in the grid's order."""
     axes: dict[str, list[Any]] = {}
     for axis, (name, written) in zip(form.axes.values(), form.values.items(), strict=True):
-        seen: list[Any] = []
-        for params in points:
-            if position(params[name], seen) is None:
-                seen.append(params[name])
-        if len(seen) < len(written):
+        different = {mark(params[name]): params[name] for params in points}
+        if len(different) < len(written):
             raise InputError(axis.key_at, "values that are the same with their defaults filled in", "different values")
-        axes[name] = seen
+        axes[name] = list(different.values())
     return axes
 
 
@@ -126,15 +124,15 @@ def _config(
 ) -> BaseModel:
     config = check(model, apply(form.fields, over), over, document, known)
     for path, plugin in _plugins(config):
-        mark = plugin.room + json.dumps(plugin.model_dump(mode="json"), sort_keys=True)
-        if mark in built:
+        name = plugin.room + mark(plugin.model_dump(mode="json"))
+        if name in built:
             continue
         try:
             plugin.build()
         except InputError as e:
             where, _ = place((*path, "use"), over, document)
             raise InputError(where, e.got, e.expected, e.do) from e
-        built.add(mark)
+        built.add(name)
     return config
 
 

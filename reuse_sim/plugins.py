@@ -105,7 +105,15 @@ class Room:
             model = options_model(function)
         except InputError as e:
             raise _invalid(("use",), data["use"], e.expected, e.do, e.got) from e
-        options = model.model_validate_json(json.dumps({k: v for k, v in data.items() if k != "use"}))
+        try:
+            options = model.model_validate_json(json.dumps({k: v for k, v in data.items() if k != "use"}))
+        except ValidationError as e:
+            for error in e.errors():  # a default's error bears the field's name, all others the option's
+                if error["type"] != "extra_forbidden" and error["loc"][0] in model.model_fields:
+                    name = str(error["loc"][0]).removeprefix("option_")
+                    got = f"the default {name}={error['input']} ({error['msg']})"
+                    raise _invalid(("use",), data["use"], "defaults that keep to their annotations", got=got) from e
+            raise
         return Plugin(
             room=self.name,
             use=data["use"],

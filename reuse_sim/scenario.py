@@ -174,7 +174,7 @@ def _load(document: Document, settings: Sequence[Override], smoke: bool) -> Scen
             raise InputError(document.at(("smoke",)), "no smoke form", "a key such as smoke: {seeds: 2}")
         changes = [*settle(from_document(document, ("smoke",))), *settings]
     head = {k: v for k, v in document.data.items() if k in Common.model_fields}
-    about = [o for o in changes if o.path[0] in HEAD]
+    about = [o for o in changes if o.path[0] in HEAD and o.path[0] not in ("sweep", "arms", "expect", "smoke")]
     common = check(Common, apply(head, about), about, document)
     where = next((o.value_at for o in about if o.path == ("experiment",)), document.at(("experiment",)))
     module = experiment_module(common.experiment, where)

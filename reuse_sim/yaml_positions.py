@@ -240,7 +240,7 @@ class _Builder:
         if text in _BOOL:
             return _BOOL[text]
         number: float | None = None
-        if len(text) > MAX_DIGITS and _FLOAT.fullmatch(text):
+        if len(text) > MAX_DIGITS and (_INT.fullmatch(text) or _FLOAT.fullmatch(text)):
             self.refuse(_place(event), path, f"a number of {len(text)} characters", f"at most {MAX_DIGITS}")
         if _INT.fullmatch(text):
             return int(text, 10 if text.lstrip("+-").isdigit() else 0)

@@ -17,7 +17,8 @@ from reuse_sim import testing
 from reuse_sim.humans import descent
 from reuse_sim.leaks import prefix
 from reuse_sim.outers import slot
-from reuse_sim.types import Fit, Leaked
+from reuse_sim.specialness import METHODS
+from reuse_sim.types import Estimate, Fit, Leaked
 from reuse_sim.worlds import merged_neurons, radius
 
 SKELETONS = Path(__file__).parents[1] / "docs" / "skeletons"
@@ -32,13 +33,13 @@ def built_ins(room: str) -> list[Any]:
     return [pytest.param(m.build, id=m.__name__) for m in modules if hasattr(m, "build")]
 
 
-def skeleton(name: str) -> Any:
+def skeleton(name: str, function: str = "build") -> Any:
     path = SKELETONS / f"{name}.py"
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec and spec.loader, path
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return pytest.param(module.build, id=f"skeleton {name}")
+    return pytest.param(getattr(module, function), id=f"skeleton {name}")
 
 
 WORLDS = [*built_ins("worlds"), skeleton("my_world")]
@@ -70,8 +71,17 @@ def test_outers(build: Callable[..., Any]) -> None:
     testing.check_outer(build(**SMALL["outers"]), radius.build())
 
 
+SLOW = [pytest.param(f, id=name, marks=pytest.mark.slow) for name, f in METHODS.items()]
+
+
+@pytest.mark.parametrize("estimate", [*SLOW, skeleton("my_estimator", "estimate")])
+def test_estimators(estimate: testing.Estimator) -> None:
+    testing.check_estimator(estimate, effort=0.5)
+
+
 def test_every_skeleton_is_checked() -> None:
-    assert {p.stem for p in SKELETONS.glob("my_*.py")} == {"my_world", "my_human", "my_leak", "my_outer"}
+    checked = {"my_world", "my_human", "my_leak", "my_outer", "my_estimator"}
+    assert {p.stem for p in SKELETONS.glob("my_*.py")} == checked
 
 
 # Each check must be able to fail: a member that breaks one promise, and the sentence that says so.
@@ -115,7 +125,7 @@ def of_class(cls: type, built: Any) -> Any:
         (of_class(Meddling, radius.build()), "answer to on_distribution: changed what it was given"),
         (of_class(WrongLoss, merged_neurons.build()), "human_loss is .* standard errors off"),
         (of_class(Narrow, radius.build()), r"off_distribution: shape \(3, 40\), not \(3, 40, 4\)"),
-        (object(), "object lacks members"),
+        (object(), "object lacks answer, d, .* of reuse_sim.types.World"),
     ],
 )
 def test_a_broken_world_is_caught(world: Any, sentence: str) -> None:
@@ -209,3 +219,37 @@ class Averaging(slot.Slot):
 def test_a_broken_outer_is_caught(kind: type, sentence: str) -> None:
     with pytest.raises(AssertionError, match=sentence):
         testing.check_outer(of_class(kind, slot.build(width=6)), radius.build())
+
+
+def told(bits: float = 0.0, low: float = 0.0, high: float = 0.0, **changed: Any) -> testing.Estimator:
+    """An estimator that says the same whatever it is asked."""
+    arguments = {"reference": "r", "consistency": "c", "tolerance": 0.2}
+    given = {"bound": "two-sided", "kind": "global", "status": "converged", "diagnostics": arguments, **changed}
+    return lambda problem, effort, generator, start: Estimate(bits, low, high, **given)
+
+
+def noisy(problem: Any, effort: float, generator: torch.Generator, start: Any) -> Estimate:
+    return told(*[float(torch.randn(()))] * 3)(problem, effort, generator, start)
+
+
+@pytest.mark.parametrize(
+    ("estimate", "sentence"),
+    [
+        (told(3.0, 2.9, 3.1), "converged, yet 3.000 bits, 2.900 to 3.100"),
+        (told(90.0, 89.0, 91.0), "converged, yet 90.000 bits"),
+        (told(3.0, 3.1, 3.2), "outside of"),
+        (told(3.0, 2.9, 3.1, diagnostics={"reference": "r"}), "diagnostics lack consistency, tolerance"),
+        (told(status="failed"), "no sentence"),
+        (told(kind="both"), "kind is 'both'"),
+        (noisy, "moved the global random state"),
+    ],
+)
+def test_a_broken_estimator_is_caught(estimate: testing.Estimator, sentence: str) -> None:
+    with pytest.raises(AssertionError, match=sentence):
+        testing.check_estimator(estimate)
+
+
+def test_a_bound_is_held_to_one_side_only() -> None:
+    testing.check_estimator(told(90.0, 0.0, 91.0, bound="upper"))
+    with pytest.raises(AssertionError, match="bound lower"):
+        testing.check_estimator(told(90.0, 89.0, 91.0, bound="lower"))

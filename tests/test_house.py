@@ -19,9 +19,8 @@ FLOORS: tuple[dict[str, str], ...] = (
     dict.fromkeys(("errors", "rng", "stats", "record", "types", "nets", "train"), "ground")
     | dict.fromkeys(("artifacts", "modules", "plugins"), "ground"),
     # Each domain folder is a part of its own: no folder imports a sibling.
-    {name: name for name in ("worlds", "humans", "leaks", "outers", "inheritance", "specialness")}
-    | {"testing": "testing"},
-    {"experiments": "experiments"},
+    {name: name for name in ("worlds", "humans", "leaks", "outers", "inheritance", "specialness")},
+    {"experiments": "experiments", "testing": "testing"},
     dict.fromkeys(("yaml_positions", "overrides", "claims", "forms", "scenario_schema", "scenario"), "scenario"),
     dict.fromkeys(("cells", "journal", "workers", "sweep", "results", "summary"), "runs"),
     {"cli": "top", "__main__": "top", "__init__": "top"},
@@ -32,8 +31,8 @@ MAY_BE_LIGHT = {*sys.stdlib_module_names, "typer", "reuse_sim.errors", "reuse_si
 
 GLOBAL_SEEDS = {
     *(f"torch.{f}" for f in ("manual_seed", "seed", "set_rng_state", "random.manual_seed", "random.fork_rng")),
-    *("torch.cuda.manual_seed", "torch.cuda.manual_seed_all", "torch.mps.manual_seed", "torch.get_rng_state"),
-    *("pyro.set_rng_seed", "pyro.util.set_rng_seed", "pyro.get_rng_state", "pyro.set_rng_state"),
+    *("torch.cuda.manual_seed", "torch.cuda.manual_seed_all", "torch.mps.manual_seed"),
+    *("pyro.set_rng_seed", "pyro.util.set_rng_seed", "pyro.set_rng_state"),
 }
 NUMPY_LOCAL = {"Generator", "default_rng", "SeedSequence", "PCG64", "BitGenerator"}
 TORCH_DRAWS = {f"torch.{f}" for f in ("rand", "randn", "randint", "randperm", "normal", "bernoulli", "multinomial")}

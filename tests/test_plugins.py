@@ -121,7 +121,9 @@ def test_what_is_no_plugin_is_refused_with_the_known_names(project, data):
 
 
 def test_a_default_that_breaks_its_own_rule_is_found(project):
-    assert fault(use="my_lab.parts:endless")[0] == ("world", "width")
+    loc, text = fault(use="my_lab.parts:endless")
+    assert loc == ("world", "use")
+    assert "the default width=inf (Input should be a finite number)" in text
 
 
 @pytest.mark.parametrize(("source", "message"), [
@@ -157,7 +159,8 @@ def test_a_method_that_cannot_be_called_is_missing(project):
 
 
 def test_an_edited_module_is_imported_anew_and_its_old_plugin_is_not_built(project):
-    file, source = project / "fresh.py", "from my_lab.parts import Line\ndef build(w: int = {}):\n  return Line(w, 1, ())\n"
+    file = project / "fresh.py"
+    source = "from my_lab.parts import Line\ndef build(w: int = {}):\n  return Line(w, 1, ())\n"
     file.write_text(source.format(1))
     old = read(use="fresh:build")
     file.write_text(source.format(2))  # same size, same second: a cached .pyc would hide it

@@ -39,10 +39,15 @@ def common_tags(sweep: Sweep, kind: str, task_key: str) -> dict[str, str]:
             "task_key": task_key, "kind": kind}
 
 
+def case(arm: str, point: Mapping[str, Any]) -> str:
+    """Arm and swept values in few letters, `all · 24 · each`: the name of a bar."""
+    return " · ".join([arm, *(str(point[axis]) for axis in sorted(point))])
+
+
 def tags(record: RunRecord) -> dict[str, str]:
     """The record's own tags; `record_sha256` is among them and marks a run as complete."""
-    plain = {"arm": record.arm, "status": record.status, "reason": record.reason[:CHUNK],
-             "parameters_sha256": record.parameters_sha256}
+    plain = {"arm": record.arm, "case": case(record.arm, record.params), "status": record.status,
+             "reason": record.reason[:CHUNK], "parameters_sha256": record.parameters_sha256}
     details = {"params": record.params, "diagnostics": record.diagnostics, "reason": record.reason,
                "missing": sorted(k for k, v in record.metrics.items() if v is None)}
     return {k: v for k, v in plain.items() if v} | packed(details) | {"record_sha256": sha256(record)}

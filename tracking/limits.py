@@ -36,14 +36,14 @@ def _broken_off(sweep: Sweep, records: Sequence[RunRecord]) -> list[str]:
 def _left_out(records: Sequence[RunRecord]) -> list[str]:
     """Runs that count in no figure, by how they ended and why."""
     ways = Counter((r.status, r.reason) for r in records if r.status != "ok")
-    return [f"{plural(n, 'run')} of {len(records)} {ENDED[status]} and left out of the figures"
+    return [f"{plural(n, 'run')} of {len(records)} {ENDED[status]} and left out of every mean"
             + (f": {' '.join(reason.split())}" if reason else "") + "." for (status, reason), n in ways.most_common()]
 
 
 def _few(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     worlds = [row["counts"]["ok"] for row in rows]
     if not any(worlds):
-        return ["No world counts, so there are no figures."]
+        return ["No world counts, so there are no means."]
     least = min(w for w in worlds if w)
     if least == 1:
         return ["Where there is one world only, there is no interval and nothing can be concluded."]

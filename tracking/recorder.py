@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-from reuse_sim.record import RunRecord, Sweep
-from tracking import records as records_file
+from reuse_sim.record import RunRecord, Sweep, read_records
 from tracking import store
 from tracking.sender import Sender
+
+PATTERN = "runs/*/*/records.jsonl"
 
 
 class Recorder:
@@ -36,12 +37,12 @@ class Recorder:
         """Send one finished record, unless it is there already. After a first failure nothing is tried."""
         self._guarded(lambda: self._sender and self._sender.send(record))
 
-    def close(self, records: Sequence[RunRecord], folder: Path) -> None:
+    def close(self, records: Sequence[RunRecord], folder: Path | None) -> None:
         """Send what is missing, and a summary run with the report and figures in `folder`.
 
-        A report that is not there yet is written. Call it once, however the run ended.
+        Without `folder` the report is written anew. Call it once, however the run ended.
         """
-        self._guarded(lambda: self._finish(records_file.latest(records), folder))
+        self._guarded(lambda: self._finish(records, folder))
         self.sent = self._sender.sent if self._sender else 0
         if self._lock:
             self._lock.close()
@@ -58,7 +59,7 @@ class Recorder:
         self._lock = _only_sender(self._project, sweep)
         self._sender = Sender(self._project, sweep)
 
-    def _finish(self, records: Sequence[RunRecord], folder: Path) -> None:
+    def _finish(self, records: Sequence[RunRecord], folder: Path | None) -> None:
         if self._sender:
             self._sender.look()
             for record in records:
@@ -82,14 +83,14 @@ def sync(project: Path) -> Synced:
         store.connect(project)
     except store.Unreachable as error:
         return Synced(0, 0, str(error))
-    for path in sorted(project.glob(records_file.PATTERN)):
+    for path in sorted(project.glob(PATTERN)):
         try:
-            sweep, records = records_file.load(path)
+            sweep, records = read_records(path)
         except (OSError, ValueError) as error:
             reasons.append(str(error))
             continue
         recorder = Recorder(project, sweep)
-        recorder.close(records, path.parent)
+        recorder.close(records, None)
         sent, sweeps = sent + recorder.sent, sweeps + 1
         if recorder.reason and recorder.reason not in reasons:
             reasons.append(recorder.reason)

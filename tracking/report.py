@@ -70,7 +70,7 @@ def page(sweep: Sweep, records: Sequence[RunRecord], stems: Mapping[str, str]) -
     rest = _sections([m for m in sweep.metrics if m not in headline])
     parts = {title: list(tables.by_arm(sweep, rows, metrics)) for title, metrics in rest.items()}
     if any(parts.values()):
-        blocks.append("## All figures")
+        blocks.append("## Other measurements")
         blocks += [text for title, found in parts.items() if found for text in (f"### {title}", *found)]
     blocks += ["## What is measured", tables.definitions(sweep.metrics)]
     blocks += ["## How it was run", tables.manifest(sweep, records)]

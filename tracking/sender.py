@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -53,8 +54,11 @@ class Sender:
         self._fill(run_id, end, codec.metrics(self._sweep, record), codec.params(record), codec.tags(record))
         self._done(key, run_id, sha)
 
-    def send_summary(self, records: Sequence[RunRecord], folder: Path) -> None:
-        """Write the sweep's summary run: aggregates, verdicts and, from `folder`, report and figures."""
+    def send_summary(self, records: Sequence[RunRecord], folder: Path | None) -> None:
+        """Write the sweep's summary run: aggregates, verdicts, report and figures.
+
+        The report is the one in `folder`, or a new one where none is there.
+        """
         sha = _summary_sha256(self._sweep, records)
         if not self._wanted(SUMMARY, sha):
             return
@@ -102,17 +106,20 @@ class Sender:
         tail = labels[(len(labels) - 1) // 90 * 90:]
         self._client.log_batch(run_id, points[:800], [Param(k, v) for k, v in params.items()], tail)
 
-    def _attach(self, run_id: str, records: Sequence[RunRecord], folder: Path) -> None:
-        if not (folder / "report.md").exists():
-            report.write(self._sweep, records, folder)
-        self._client.log_artifact(run_id, str(folder / "report.md"))
-        if (folder / "figures").is_dir():
-            self._client.log_artifacts(run_id, str(folder / "figures"), "figures")
+    def _attach(self, run_id: str, records: Sequence[RunRecord], folder: Path | None) -> None:
         header = json.loads(to_json(self._sweep))
         files = {"scenario.json": header["resolved"], "manifest.json": header["manifest"], "sweep.json": header}
         with tempfile.TemporaryDirectory() as scratch:
             for name, value in files.items():
                 (Path(scratch) / name).write_text(json.dumps(value, indent=2) + "\n")
+            if folder is None or not (folder / "report.md").exists():
+                report.write(self._sweep, records, Path(scratch))
+            else:
+                page = folder / "report.md"
+                self._client.log_artifact(run_id, str(page))
+                for stem in re.findall(r"]\(figures/(.+)\.svg\)", page.read_text(encoding="utf-8")):
+                    for suffix in ("svg", "png"):
+                        self._client.log_artifact(run_id, str(folder / "figures" / f"{stem}.{suffix}"), "figures")
             self._client.log_artifacts(run_id, scratch)
 
 

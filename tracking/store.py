@@ -23,12 +23,14 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 PREFIX = "reuse_sim/"
+KIND = {"mlflow.experimentKind": "custom_model_development"}  # else the page is laid out for chat traces
 DEADLINE_S = 8.0
 QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
     "MLFLOW_LOGGING_LEVEL": "ERROR",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
@@ -91,7 +93,7 @@ def experiment_id(client: MlflowClient, project: Path, scenario: str) -> str:
     if found is None:
         local = None if is_server(uri(project)) else (project.resolve() / "mlartifacts" / scenario).as_uri()
         try:
-            return client.create_experiment(name, artifact_location=local)
+            return client.create_experiment(name, artifact_location=local, tags=KIND)
         except Exception:
             found = client.get_experiment_by_name(name)  # another process was faster
             if found is None:

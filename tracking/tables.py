@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -27,12 +28,12 @@ def number(value: float, decimals: int) -> str:
     return text.replace("-", "−") if float(text.replace(",", "")) else text.lstrip("-")
 
 
-def interval(found: Mapping[str, Any]) -> str:
+def interval(found: Mapping[str, Any], places: int | None = None) -> str:
     """`0.79 [0.73, 0.86]`, without brackets where there are no limits."""
     mean, low, high = found.get("mean", found.get("value")), found["low"], found["high"]
     if mean is None:
         return "no value"
-    places = digits((mean, low, high))
+    places = digits((mean, low, high)) if places is None else places
     limits = "" if low is None or high is None else f" [{number(low, places)}, {number(high, places)}]"
     return number(mean, places) + limits
 
@@ -41,9 +42,9 @@ def plural(n: int, noun: str) -> str:
     return f"{n} {noun}{'' if n == 1 else 's'}"
 
 
-def named(metric: Metric) -> str:
-    """The metric's name with its unit."""
-    return metric.name + (f" ({metric.unit})" if metric.unit not in ("", "1") else "")
+def named(metric: Metric, text: str = "") -> str:
+    """The metric's name, or `text` in its place, with its unit."""
+    return (text or metric.name) + (f" ({metric.unit})" if metric.unit not in ("", "1") else "")
 
 
 def short(axis: str, sweep: Sweep) -> str:
@@ -75,25 +76,29 @@ def by_arm(sweep: Sweep, rows: Sequence[Mapping[str, Any]], metrics: Sequence[Me
     known = [m for m in metrics if any(m.name in row["metrics"] for row in rows)]
     for start in range(0, len(known), PER_TABLE):
         part = known[start:start + PER_TABLE]
-        head = [*(short(a, sweep) for a in sweep.axes), "arm", "worlds", *map(named, part)]
+        places = [digits(row["metrics"].get(m.name, {}).get("mean") for row in rows) for m in part]
+        names = [named(m, m.name.rpartition("/")[2]) for m in part]
+        head = [*(short(a, sweep) for a in sweep.axes), "arm", "worlds", *names]
         yield table(head, ([*(plain(row["params"].get(a)) for a in sweep.axes), row["arm"], _worlds(row["counts"]),
-                            *(_cell(row, m) for m in part)] for row in rows))
+                            *(_cell(row, m, d) for m, d in zip(part, places, strict=True))] for row in rows))
 
 
 def claims(sweep: Sweep, records: Sequence[RunRecord]) -> str:
+    """A line per claim: what it says, what decides it, the thresholds, and what was found."""
     rows = []
     for e, v in zip(sweep.expect, verdicts(sweep, records), strict=True):
+        says = f"**{e.id}**{f' (claim {e.claim})' if e.claim else ''}: {e.sentence}"
         what = f"`{e.metric}` of `{e.arm}`{f' less `{e.minus}`' if e.minus else ''}{at(sweep, e.where)}"
+        limits = f"supported {_band(e.supported)}" + (f", refuted {_band(e.refuted)}" if e.refuted else "")
         why = f" ({v['reason']})" if v["reason"] else ""
-        rows.append([f"{e.id}{f' (claim {e.claim})' if e.claim else ''}", e.sentence, what, _band(e.supported),
-                     _band(e.refuted), f"{interval(v)}, n = {v['n']}", f"**{v['verdict']}**{why}"])
-    return table(["id", "claim", "figure", "supported", "refuted", "found", "verdict"], rows)
+        rows.append([says, what, limits, f"{interval(v)}, {plural(v['n'], 'world')}: **{v['verdict']}**{why}"])
+    return table(["claim", "decided by", "thresholds", "found"], rows)
 
 
 def definitions(metrics: Sequence[Metric]) -> str:
     def formula(m: Metric) -> str:
         text = m.formula if "$" in m.formula or not m.formula else f"`{m.formula}`"
-        return text + (" (Σ over worlds)" if m.pooled else "")
+        return text + (" (both sums over worlds)" if m.pooled else "")
 
     return table(["metric", "unit", "meaning", "formula"],
                  ([f"`{m.name}`", m.unit, m.meaning, formula(m)] for m in metrics))
@@ -106,19 +111,15 @@ def manifest(sweep: Sweep, records: Sequence[RunRecord]) -> str:
             "seeds": _span(sweep.seeds), "arms": ", ".join(sweep.arms),
             **{f"swept: {a}": ", ".join(map(plain, values)) for a, values in sweep.axes.items()},
             "trained parameters (SHA-256 over all runs)": f"`{hashlib.sha256(cells.encode()).hexdigest()}`"}
-    return table(["", ""], ([k, v] for k, v in (rows | dict(_flat(sweep.manifest))).items()))
+    return table(["", ""], ([k, v] for k, v in {**rows, **{k: _text(v) for k, v in sweep.manifest.items()}}.items()))
 
 
-def _flat(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
+def _text(value: Any) -> str:
     if isinstance(value, Mapping):
-        for key in value:
-            yield from _flat(value[key], f"{path}.{key}" if path else str(key))
-    elif isinstance(value, (list, tuple)) and all(isinstance(v, int) for v in value):
-        yield path, _span(value)
-    elif isinstance(value, (list, tuple)):
-        yield path, ", ".join(map(plain, value))
-    else:
-        yield path, plain(value)
+        return ", ".join(f"{k} {_text(v)}" for k, v in value.items())
+    if isinstance(value, (list, tuple)):
+        return _span(value) if all(isinstance(v, int) for v in value) else ", ".join(map(_text, value))
+    return f"`{value}`" if isinstance(value, str) and re.fullmatch("[0-9a-f]{40,}", value) else plain(value)
 
 
 def _span(seeds: Sequence[int]) -> str:
@@ -133,17 +134,15 @@ def _worlds(counts: Mapping[str, int]) -> str:
     return f"{counts['ok']}" + (f" ({', '.join(left_out)} left out)" if left_out else "")
 
 
-def _cell(row: Mapping[str, Any], metric: Metric) -> str:
+def _cell(row: Mapping[str, Any], metric: Metric, places: int) -> str:
     found = row["metrics"].get(metric.name)
     if found is None or found["mean"] is None:
         return "—"
-    return interval(found) + (f" (n = {found['n']})" if found["n"] != row["counts"]["ok"] else "")
+    return interval(found, places) + (f" (n = {found['n']})" if found["n"] != row["counts"]["ok"] else "")
 
 
-def _band(band: Band | None) -> str:
-    if band is None:
-        return "—"
-    low, high = (None if x is None else number(x, max(digits([x]), 1)) for x in (band.low, band.high))
+def _band(band: Band) -> str:
+    low, high = (None if x is None else f"{x:g}".replace("-", "−") for x in (band.low, band.high))
     if low and high:
         return f"within [{low}, {high}]"
-    return f"above {low}" if low else f"below {high}" if high else "any"
+    return f"above {low}" if low else f"below {high}" if high else "always"

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from tracking import reader, store, view
 
-START_S = 60.0
+START_S = 120.0
 
 
 def open_ui(project: Path, sweep_id: str | None, scenario: str | None, port: int | None, browser: bool,
@@ -61,7 +61,7 @@ def served(address: str, port: int | None) -> Iterator[str]:
                "--port", str(port), "--workers", "1"]
     # Its own session: ending it must end its workers too, and Ctrl-C is ours to handle.
     child = subprocess.Popen(command, env={**store.QUIET, **os.environ}, stdin=subprocess.DEVNULL,
-                             stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True)
+                             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
     try:
         _wait(child, base)
         yield base

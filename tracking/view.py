@@ -6,64 +6,69 @@ the experiment (`mlflow.sharedViewState.KEY`, what its Share button writes) and 
 
 from __future__ import annotations
 
+import base64
+import itertools
 import json
-from collections.abc import Iterable
+import zlib
+from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlencode
 
 from reuse_sim.record import Sweep
-from tracking.codec import DIAGNOSTICS
+from tracking.codec import case
+from tracking.limits import expected
 
 TAG = "mlflow.sharedViewState."
-LIMIT = 5000  # characters of a tag of an experiment, in every MLflow since 3.0
+PAGE = 100
+UNNAMED = "Model metrics"  # the page's own name for metrics without a slash
 
 
 def tag(sweep: Sweep) -> tuple[str, str]:
-    """The experiment tag that holds the page's state: its name and its value."""
-    names = [m.name for m in sweep.metrics]
-    while True:
-        text = json.dumps(state(sweep, names), separators=(",", ":"))
-        if len(text) <= LIMIT or not names:
-            return TAG + sweep.sweep_id, text
-        names.pop()  # the page adds charts for what is left out, after the others
+    """The experiment tag that holds the page's state: its name and its value, packed as MLflow does."""
+    packed = zlib.compress(json.dumps(state(sweep)).encode())
+    return TAG + sweep.sweep_id, "deflate;" + base64.b64encode(packed).decode()
 
 
 def path(experiment_id: str, sweep_id: str) -> str:
     """The page's address below the server's: the runs view in chart mode, filtered by sweep."""
-    return f"/#/experiments/{experiment_id}/runs?viewStateShareKey={sweep_id}&compareRunsMode=CHART"
+    query = {"viewStateShareKey": sweep_id, "compareRunsMode": "CHART", "workflowType": "machine_learning"}
+    return f"/#/experiments/{experiment_id}/runs?{urlencode(query)}"
 
 
-def state(sweep: Sweep, names: Iterable[str]) -> dict[str, Any]:
-    """The state of the page: filter, order, columns, groups and charts of the metrics `names`."""
-    headlines = {m.name for m in sweep.metrics if m.headline}
-    swept = [axis for axis, values in sweep.axes.items() if len(values) > 1]
-    first = [n for n in names if n in headlines]
-    rest = [n for n in names if n not in headlines]
-    sections = [*dict.fromkeys(["headlines" if first else "", *map(_section, rest)]), DIAGNOSTICS.rstrip("/"), ""]
-    shown = [s for s in dict.fromkeys(sections) if s] + ["Model metrics"]
-    charts = [_bar(n, "headlines") for n in first] + [_bar(n, _section(n)) for n in rest]
+def state(sweep: Sweep) -> dict[str, Any]:
+    """Filter, order, columns, groups and charts of the page."""
+    headlines = [m.name for m in sweep.metrics if m.headline]
+    rest = [m.name for m in sweep.metrics if not m.headline]
+    sections = dict.fromkeys([*(["headlines"] if headlines else []), *map(_section, rest), "diagnostics", UNNAMED])
+    columns = [*(f"params.`{p}`" for p in (*sweep.axes, "arm", "seed")), *(f"metrics.`{n}`" for n in headlines)]
     return {
         "searchFilter": f"tags.sweep_id = '{sweep.sweep_id}' AND tags.kind = 'record'",
-        "orderByKey": "attributes.end_time",
+        # The page loads 100 runs: in time where that is all of them, else seed by seed, all arms of each.
+        "orderByKey": "attributes.start_time" if expected(sweep) <= PAGE else "params.`seed`",
         "orderByAsc": True,
         "startTime": "ALL",
-        "selectedColumns": [f"params.`{p}`" for p in (*swept, "arm", "seed")] + [f"metrics.`{n}`" for n in first],
+        "selectedColumns": columns,
+        "columnOrder": columns,
+        "columnWidths": {c: 40 + 7 * len(c) for c in columns},
         "runsHiddenMode": "SHOW_ALL",
-        "groupBy": {"aggregateFunction": "average",
-                    "groupByKeys": [{"mode": "param", "groupByData": p} for p in (*swept, "arm")]},
-        "groupsExpanded": {},
-        "useGroupedValuesInCharts": True,
-        "compareRunCharts": charts,
+        "groupBy": {"aggregateFunction": "average", "groupByKeys": [{"mode": "tag", "groupByData": "case"}]},
+        "groupsExpanded": {f"tag.case.{case}": False for case in _cases(sweep)},
+        "compareRunCharts": [*(_bar(n, "headlines") for n in headlines), *(_bar(n, _section(n)) for n in rest)],
         "compareRunSections": [
-            {"uuid": s, "name": s, "display": s != "diagnostics", "isReordered": True} for s in shown],
+            {"uuid": s, "name": s, "display": s != "diagnostics", "isReordered": True} for s in sections],
         "isAccordionReordered": True,
     }
 
 
+def _cases(sweep: Sweep) -> Iterator[str]:
+    for arm, *values in itertools.product(sweep.arms, *sweep.axes.values()):
+        yield case(arm, dict(zip(sweep.axes, values, strict=True)))
+
+
 def _section(name: str) -> str:
-    return name.rpartition("/")[0] or "Model metrics"
+    return name.rpartition("/")[0] or UNNAMED
 
 
 def _bar(name: str, section: str) -> dict[str, Any]:
-    label = name if section == "headlines" else name.rpartition("/")[2]
-    return {"type": "BAR", "uuid": name, "metricSectionId": section, "metricKey": name, "displayName": label,
-            "runsCountToCompare": 100, "deleted": False, "isGenerated": True}
+    return {"type": "BAR", "uuid": name, "metricSectionId": section, "metricKey": name,
+            "displayName": name.rpartition("/")[2], "runsCountToCompare": 100, "deleted": False, "isGenerated": True}

@@ -22,6 +22,7 @@ class Listener:
     steps: int
     rate: float = 0.01
     batch: int = 64
+    off_batch: int = 64
     humans_per_step: int = 1
 
     # Its parameters: names, shapes and the spread of their starts; `blocks` keeps them in one flat vector.

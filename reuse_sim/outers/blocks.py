@@ -31,6 +31,9 @@ def views(layout: Layout, theta: Tensor) -> dict[str, Tensor]:
 
 def scale_gradient(shared: Tensor, pressure: Tensor | float) -> Tensor:
     """`shared` `(A, …)` unchanged in value, its gradient multiplied by `pressure` (`(A,)` or a number)."""
-    if isinstance(pressure, Tensor):
-        pressure = pressure.reshape(-1, *[1] * (shared.dim() - 1))
-    return shared.detach() + pressure * (shared - shared.detach())
+    if not shared.requires_grad:
+        return shared
+    factor = pressure.reshape(-1, *[1] * (shared.dim() - 1)) if isinstance(pressure, Tensor) else pressure
+    scaled = shared.view_as(shared)
+    scaled.register_hook(lambda gradient: gradient * factor)
+    return scaled

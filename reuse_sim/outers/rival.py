@@ -16,7 +16,7 @@ from reuse_sim.nets import Mlp
 from reuse_sim.train import descend
 from reuse_sim.types import Fit, World
 
-WIDTH, STEPS, RATE, BATCH = 128, 1500, 0.01, 256
+WIDTH, STEPS, RATE, BATCH = 128, 1000, 0.01, 256
 
 
 def rival_net(human: Mlp) -> Mlp:

@@ -34,13 +34,11 @@ class Slot:
     humans_per_step: int = 1
 
     def _layout(self, net: Mlp) -> blocks.Layout:
-        inputs = net.sizes[0] + 2  # the question, the simulated human's answer, the rival's
+        inputs = net.sizes[0] + 3  # the question, the simulated human's answer, the rival's, and 1
         return {
             "trunk": ((self.width, inputs), (2 / inputs) ** 0.5),
-            "trunk_bias": ((self.width, 1), 0.0),
             "heads": ((2, self.width), (1 / self.width) ** 0.5),
             "skip": ((2, inputs), 0.0),
-            "heads_bias": ((2, 1), 0.0),
         }
 
     def init(self, net: Mlp, generators: Sequence[torch.Generator]) -> Tensor:
@@ -50,19 +48,17 @@ class Slot:
         self, world: World, net: Mlp, theta: Tensor, x: Tensor, access: Access, pressure: Tensor | float = 1.0
     ) -> tuple[Tensor, Tensor]:
         v = {name: part.unsqueeze(1) for name, part in blocks.views(self._layout(net), theta).items()}
-        simulated = world.human_answer(net, access.leaked.value, x)
-        rival = torch.zeros_like(simulated) if access.rival is None else access.rival
-        x = x.expand(*simulated.shape[:-1], *x.shape[-2:])
-        inputs = torch.cat([x.transpose(-1, -2), simulated.unsqueeze(-2), rival.unsqueeze(-2)], dim=-2)
-        units = torch.relu(v["trunk"] @ inputs + v["trunk_bias"])
-        shared = (units, blocks.scale_gradient(units, pressure))
+        simulated = world.human_answer(net, access.leaked.value, x).unsqueeze(-2)
+        rival = torch.zeros_like(simulated) if access.rival is None else access.rival.unsqueeze(-2)
+        x = x.transpose(-1, -2).expand(*simulated.shape[:2], x.shape[-1], x.shape[-2])
+        inputs = torch.cat([x, simulated, rival, torch.ones_like(simulated)], dim=-2)
+        units = torch.relu(v["trunk"] @ inputs)
+        skip = v["skip"] @ inputs
         answer, human = (
-            v["heads"][..., head, None, :] @ shared[head]
-            + v["skip"][..., head, None, :] @ inputs
-            + v["heads_bias"][..., head, None, :]
-            for head in (0, 1)
+            (v["heads"][..., head, None, :] @ shared).squeeze(-2) + skip[..., head, :]
+            for head, shared in enumerate((units, blocks.scale_gradient(units, pressure)))
         )
-        return answer.squeeze(-2), human.squeeze(-2)
+        return answer, human
 
 
 def build(

@@ -43,7 +43,7 @@ def _bridge(problem: Problem, fit: Tensor, used: Tensor, generator: torch.Genera
         # The centre depends on the fitted half only, so the cell is fixed when the other half is moved into it.
         centre = copies.centre(z_fit)
         z_fit, z_used = copies.align(z_fit, centre), copies.align(z_used, centre)
-    gaussian = torch.distributions.MultivariateNormal(z_fit.mean(0), torch.cov(z_fit.T))
+    gaussian = fitted(z_fit)
     noise = torch.randn(proposals, problem.dim, generator=generator, dtype=sd.dtype)
     z_new = gaussian.loc + noise @ gaussian.scale_tril.T
 
@@ -56,6 +56,16 @@ def _bridge(problem: Problem, fit: Tensor, used: Tensor, generator: torch.Genera
     at_gaussian = torch.where(inside, at_gaussian, -torch.inf)
     log_r, error = iterate(at_posterior.unflatten(0, used.shape[:2]), at_gaussian)
     return Evidence(-log_r / LN2 - problem.symmetry_bits, error / LN2, float(inside.double().mean()))
+
+
+def fitted(z: Tensor) -> torch.distributions.MultivariateNormal:
+    """The normal with mean and covariance of z `(n, d)`, the latter drawn towards its diagonal by a share d/(d + n)."""
+    n, d = z.shape
+    covariance = torch.cov(z.T)
+    share = d / (d + n)  # so that fewer draws than dimensions give a proper normal too
+    return torch.distributions.MultivariateNormal(
+        z.mean(0), (1 - share) * covariance + share * torch.diag(covariance.diagonal())
+    )
 
 
 def iterate(at_posterior: Tensor, at_gaussian: Tensor) -> tuple[float, float]:

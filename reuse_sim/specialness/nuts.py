@@ -33,10 +33,10 @@ class Plan(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    chains: int = Field(4, ge=2, le=64)
-    warmup: int = Field(200, ge=20, le=100_000)
-    draws: int = Field(250, ge=20, le=100_000)
-    tree_depth: int = Field(7, ge=1, le=12, description="a trajectory has at most 2^tree_depth - 1 steps")
+    chains: int = Field(default=4, ge=2, le=64)
+    warmup: int = Field(default=200, ge=20, le=100_000)
+    draws: int = Field(default=250, ge=20, le=100_000)
+    tree_depth: int = Field(default=7, ge=1, le=12, description="a trajectory has at most 2^tree_depth - 1 steps")
 
 
 @dataclass(frozen=True)

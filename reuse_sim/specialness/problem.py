@@ -15,6 +15,7 @@ from typing import Any
 
 import pyro
 import torch
+from pyro.distributions import Normal
 from torch import Tensor
 
 from reuse_sim.errors import InputError
@@ -39,7 +40,7 @@ class DiagonalNormal:
 
     def distribution(self) -> Any:
         """As a Pyro distribution over one θ `(d,)`."""
-        return pyro.distributions.Normal(torch.zeros_like(self.sd), self.sd).to_event(1)
+        return Normal(torch.zeros_like(self.sd), self.sd).to_event(1)
 
     def log_prob(self, theta: Tensor) -> Tensor:
         """Log density in nats of θ `(…, d)`: `(…,)`."""
@@ -150,9 +151,9 @@ class Problem:
         """Log of reference density times exp(−nβC) for θ `(…, d)`: `(…,)`."""
         return self.reference.log_prob(theta) + self.log_likelihood(theta)
 
-    def given_back_bits(self, bits: float, theta: Tensor) -> float:
-        """S − nβC(θ)/ln 2 for one θ `(d,)`: the specialness less what θ's own inconsistency costs."""
-        return bits - self.strength * float(self.cost(theta[None])) / LN2
+    def cost_bits(self, consistency: float) -> float:
+        """nβC/ln 2: what a θ of this C costs; the bits it gives back are S less this."""
+        return self.strength * consistency / LN2
 
     def descents(self, count: int, generator: torch.Generator, steps: int = 300, rate: float = 0.05) -> Tensor:
         """`count` draws of the reference, each brought down on −log joint: independent starts `(count, d)`."""
@@ -169,7 +170,7 @@ def limits(bits: float, error: float) -> tuple[float, float]:
 
 def _need(given: Any, name: str, expected: str) -> None:
     if not given:
-        raise InputError(f"Problem.{name}", "none that can be used", expected, "a specialness needs all of its arguments")
+        raise InputError(f"Problem.{name}", "none that can be used", expected, "a specialness needs all its arguments")
 
 
 def _words(net: Mlp) -> str:

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pyro.infer import SVI, Trace_ELBO
 from pyro.infer.autoguide import AutoMultivariateNormal, init_to_value
 from pyro.ops.stats import fit_generalized_pareto
+from pyro.optim import ClippedAdam
 from torch import Tensor
 
 from reuse_sim.rng import global_state
@@ -30,9 +31,9 @@ class Plan(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    steps: int = Field(2000, ge=100, le=1_000_000)
-    particles: int = Field(16, ge=2, le=4096)
-    draws: int = Field(4000, ge=100, le=1_000_000)
+    steps: int = Field(default=2000, ge=100, le=1_000_000)
+    particles: int = Field(default=16, ge=2, le=4096)
+    draws: int = Field(default=4000, ge=100, le=1_000_000)
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ def fit(problem: Problem, plan: Plan, generator: torch.Generator, start: Tensor 
         guide = AutoMultivariateNormal(
             problem.model, init_loc_fn=init_to_value(values={"theta": lowest}), init_scale=0.05
         )
-        optimiser = pyro.optim.ClippedAdam({"lr": 0.02, "lrd": 0.01 ** (1 / plan.steps), "clip_norm": 100.0})
+        optimiser = ClippedAdam({"lr": 0.02, "lrd": 0.01 ** (1 / plan.steps), "clip_norm": 100.0})
         loss = Trace_ELBO(num_particles=plan.particles, vectorize_particles=True, max_plate_nesting=0)
         svi = SVI(problem.model, guide, optimiser, loss)
         losses = [svi.step() for _ in range(plan.steps)]
@@ -100,7 +101,7 @@ def weigh(problem: Problem, guide: Guide, plan: Plan, generator: torch.Generator
         wrong.append(f"the guide is no good proposal (Pareto k-hat {k:.2f} > {K_HAT}): an upper bound only; try nuts")
     if drift > DRIFT_BITS:
         wrong.append(f"the ELBO still moved by {drift:.1f} bits over the last tenth: take more steps")
-    low, high = limits(bits, error) if k <= K_HAT else (0.0, max(bits, limits(bound, bound_error)[1]))
+    low, high = limits(bits, error) if k <= K_HAT else (min(0.0, bits), max(bits, limits(bound, bound_error)[1]))
     return Estimate(
         bits=bits, low=low, high=high, bound="two-sided" if k <= K_HAT else "upper", kind="global",
         status="; ".join(wrong) or "converged",
@@ -111,13 +112,13 @@ def weigh(problem: Problem, guide: Guide, plan: Plan, generator: torch.Generator
 
 
 def pareto_k(log_weights: Tensor, draws: int) -> float:
-    """Tail index of importance weights, as in Pyro's `psis_diagnostic`; −infinity where they are all equal.
+    """Tail index of importance weights, as in Pyro's `psis_diagnostic`; 0 where they are all equal.
 
     Weights of zero do not appear in `log_weights` but count among `draws`.
     """
     ordered = (log_weights - log_weights.max()).sort().values
     if float(-ordered[0]) < 1e-6:
-        return -math.inf
+        return 0.0
     tail = math.ceil(min(0.2 * draws, 3 * draws**0.5))
     cutoff = max(math.log(1e-15), float(ordered[-min(tail + 1, len(ordered))]))
     excess = ordered[ordered > cutoff].exp() - math.exp(cutoff)
@@ -127,7 +128,7 @@ def pareto_k(log_weights: Tensor, draws: int) -> float:
 
 
 def _drift(elbo_bits: Tensor) -> float:
-    """By how much the mean of the last tenth of the steps differs from the tenth before, beyond three standard errors."""
+    """By how much the last tenth of the steps differs from the tenth before, less three standard errors."""
     tenth = len(elbo_bits) // 10
     last, before = elbo_bits[-tenth:], elbo_bits[-2 * tenth : -tenth]
     error = float((last.var() / tenth + before.var() / tenth).sqrt())

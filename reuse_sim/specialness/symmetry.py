@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
@@ -42,8 +43,8 @@ class Symmetry:
         dots = torch.einsum("nik,jk->nij", theta[:, self.units], centre[self.units])
         value = dots.abs() if self.signed else dots
         # Row j of the assignment: which of the units goes to place j.
-        places = [linear_sum_assignment(-v.T)[1] for v in value.numpy()]
-        order = torch.as_tensor(places).unsqueeze(-1)
+        places = np.stack([linear_sum_assignment(-v.T)[1] for v in value.numpy()])
+        order = torch.from_numpy(places).unsqueeze(-1)
         moved = theta[:, self.units].take_along_dim(order, 1)
         if self.signed:
             signs = dots.transpose(1, 2).take_along_dim(order, 2)

@@ -74,8 +74,11 @@ class MergedNeurons:
     def human_loss(self, net: Mlp, theta_human: Tensor, theta_teacher: Tensor) -> Tensor:
         """The exact E (H − f)² over x ~ N(0, I), `(N,)`, through the arc-cosine kernel."""
         w, v = net.views(theta_human)["weight0"], self._frame(theta_teacher)
-        teacher_teacher = relu_kernel(v, v).sum((-1, -2))
-        return (relu_kernel(w, w).sum((-1, -2)) - 2 * relu_kernel(w, v).sum((-1, -2)) + teacher_teacher) / self.sd**2
+        kernel = relu_kernel(w, torch.cat([w, v], dim=-2))
+        human_human, human_teacher = kernel.split([w.shape[-2], self.d], dim=-1)
+        # Orthonormal directions: E relu² = 1/2, and E relu(q_i·x) relu(q_j·x) = 1/2π.
+        teacher_teacher = self.d / 2 + self.d * (self.d - 1) / (2 * math.pi)
+        return (human_human.sum((-1, -2)) - 2 * human_teacher.sum((-1, -2)) + teacher_teacher) / self.sd**2
 
     def _frame(self, theta_teacher: Tensor) -> Tensor:
         return theta_teacher.unflatten(-1, (self.d, self.d))

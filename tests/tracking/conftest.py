@@ -1,11 +1,14 @@
 """A made-up sweep with known means: four arms with known effects, worlds scattered by a fixed rule."""
 
+from __future__ import annotations
+
 import itertools
 import math
+import shutil
 
 import pytest
 
-from reuse_sim.record import Band, Expectation, Metric, RunRecord, Sweep
+from reuse_sim.record import Band, Expectation, Metric, RunRecord, Sweep, to_json
 
 METRICS = (
     Metric("human/off_fit", "R²", "How well the human answers off-distribution.", "1 − MSE(H, f)/var f"),
@@ -72,3 +75,55 @@ def _record(sweep, i, point, seed, arm):
                      "chain": {"r_hat": 1.002, "converged": True}, "notes": ["a", 1]},
         parameters_sha256="ab" * 32, wall_s=0.25 + seed / 100,
     )
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory):
+    """An MLflow database without runs; making one takes seconds, copying it nothing."""
+    from tracking import store
+
+    project = tmp_path_factory.mktemp("empty")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        store.connect(project)
+    return project / "mlflow.db"
+
+
+@pytest.fixture
+def project(tmp_path, empty_store, monkeypatch):
+    """A project folder with an empty store."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    shutil.copy(empty_store, tmp_path / "mlflow.db")
+    return tmp_path
+
+
+@pytest.fixture
+def keep(project):
+    """Writes a records file as a run leaves it; returns its folder."""
+
+    def write(sweep, records):
+        folder = project / "runs" / sweep.scenario / sweep.sweep_id
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "records.jsonl").write_text("".join(to_json(item) + "\n" for item in (sweep, *records)))
+        return folder
+
+    return write
+
+
+@pytest.fixture
+def runs(project):
+    """All active runs of the project's store, by task; a task with two runs fails."""
+
+    def read(lifecycle="ACTIVE_ONLY"):
+        from mlflow.entities import ViewType
+
+        from tracking import store
+
+        client = store.connect(project)
+        ids = [e.experiment_id for e in client.search_experiments()]
+        found = client.search_runs(ids, run_view_type=getattr(ViewType, lifecycle), max_results=1000)
+        by_task = {r.data.tags["task_key"]: r for r in found}
+        assert len(by_task) == len(found)
+        return by_task
+
+    return read

@@ -1,0 +1,90 @@
+"""Records survive JSON; verdicts follow from thresholds written beforehand and from nothing else."""
+
+import dataclasses
+import json
+
+import pytest
+
+from reuse_sim.record import (
+    Band,
+    Expectation,
+    Metric,
+    RunRecord,
+    Sweep,
+    aggregate,
+    finite,
+    from_json,
+    to_json,
+    verdicts,
+)
+
+PLAIN, POOLED = Metric("m/plain", "1", "a mean"), Metric("m/pooled", "1", "a ratio", pooled=True)
+
+
+def record(seed: int, arm: str, value: float | None, status: str = "ok", **params) -> RunRecord:
+    parts = {} if value is None else {"m/pooled/numerator": 2 * value, "m/pooled/denominator": 2.0}
+    metrics = {"m/plain": value, "m/pooled": value}
+    return RunRecord("id", params, arm, seed, status, "", metrics, parts, "0" * 64, 1.0)  # type: ignore[arg-type]
+
+
+def sweep(*expect: Expectation) -> Sweep:
+    return Sweep(
+        "s", "id", "hash", "e", "t", "q", "m", (PLAIN, POOLED), {"a": [1, 2]}, ("x", "y"), expect, (0, 1), {}, "c", {}
+    )
+
+
+def claim(metric="m/plain", **fields) -> Expectation:
+    return Expectation(**{"id": "c", "sentence": "s", "metric": metric, "arm": "x", "supported": Band(low=0.3),
+                          "refuted": Band(high=0.1), **fields})
+
+
+@pytest.mark.parametrize("item", [sweep(claim(where={"a": 1}, minus="y")), record(1, "x", 0.5, a=1), record(2, "y", None)])
+def test_json_round_trip(item):
+    again = from_json(to_json(item))
+    assert again == item or dataclasses.asdict(again) == dataclasses.asdict(item)
+
+
+def test_json_refuses_what_is_not_finite_and_what_is_no_record():
+    with pytest.raises(ValueError):
+        to_json(record(0, "x", float("nan")))
+    with pytest.raises(ValueError):
+        from_json(json.dumps({"kind": "other"}))
+    assert finite({"a": 1.0, "b": float("inf")}) == ({"a": 1.0, "b": None}, "not finite: b")
+
+
+@pytest.mark.parametrize("metric", ["m/plain", "m/pooled"])
+@pytest.mark.parametrize(
+    ("values", "verdict"),
+    [((0.5, 0.52, 0.48), "supported"), ((0.0, 0.02, 0.01), "refuted"), ((0.0, 0.5, 1.0), "undecided"),
+     ((0.2, 0.2, 0.21), "undecided")],
+)
+def test_the_whole_interval_must_lie_in_the_band(metric, values, verdict):
+    records = [record(i, "x", v, a=1) for i, v in enumerate(values)]
+    assert verdicts(sweep(claim(metric)), records)[0]["verdict"] == verdict
+
+
+def test_a_difference_is_paired_within_worlds():
+    offsets = (0.0, 5.0, -3.0, 9.0)  # between worlds; they cancel within
+    records = [record(i, arm, o + d, a=1) for i, o in enumerate(offsets) for arm, d in (("x", 0.5), ("y", 0.1))]
+    out = verdicts(sweep(claim(minus="y")), records)[0]
+    assert out["value"] == pytest.approx(0.4) and out["verdict"] == "supported" and out["n"] == 4
+
+
+def test_two_worlds_decide_nothing_and_a_point_selects_its_records():
+    records = [record(0, "x", 0.5, a=1), record(1, "x", 0.5, a=1), *(record(i, "x", 0.0, a=2) for i in range(4))]
+    assert verdicts(sweep(claim(where={"a": 1})), records)[0]["reason"].startswith("2 worlds")
+    assert verdicts(sweep(claim(where={"a": 2})), records)[0]["verdict"] == "refuted"
+
+
+def test_undecided_worlds_are_counted_both_ways():
+    fine = [record(i, "x", 0.5 + i / 100, a=1) for i in range(4)]
+    assert verdicts(sweep(claim()), [*fine, record(9, "x", 0.5, "undecided", a=1)])[0]["verdict"] == "supported"
+    spoilt = verdicts(sweep(claim()), [*fine, record(9, "x", -5.0, "undecided", a=1)])[0]
+    assert spoilt["verdict"] == "undecided" and "undecided worlds" in spoilt["reason"]
+
+
+def test_aggregates_count_every_world_and_leave_failed_ones_out_of_means():
+    records = [record(0, "x", 1.0, a=1), record(1, "x", 3.0, a=1), record(2, "x", 99.0, "failed", a=1)]
+    (row,) = aggregate(sweep(), records)
+    assert row["metrics"]["m/plain"]["mean"] == 2.0 and row["metrics"]["m/plain"]["n"] == 2
+    assert row["counts"] == {"ok": 2, "undecided": 0, "failed": 1, "interrupted": 0}
