@@ -10,7 +10,6 @@ from __future__ import annotations
 import fcntl
 import functools
 import hashlib
-import inspect
 import json
 import logging
 import os
@@ -27,6 +26,8 @@ import safetensors.torch
 import torch
 from pydantic import BaseModel
 from torch import Tensor
+
+from reuse_sim.modules import module_sha256
 
 FORMAT = 1
 LIBRARIES = ("torch", "numpy", "scipy", "pyro-ppl")
@@ -170,15 +171,22 @@ def write_atomic(path: Path, data: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
-        raise
+        raise named(error, path) from None
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def named(error: BaseException, path: Path) -> BaseException:
+    """The error of a file operation, with the path where it names none."""
+    if isinstance(error, OSError) and error.filename is None and error.errno is not None:
+        return OSError(error.errno, error.strerror, str(path))
+    return error
 
 
 @contextmanager
@@ -213,14 +221,12 @@ def _fresh(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _identity(function: StageFunction) -> dict[str, str]:
-    """Name of the stage's code, with its file's hash where that is not this package's."""
+    """Name of the stage's code, with its module's hash where that is not this package's."""
     name = f"{function.__module__}:{function.__qualname__}"
     if "<" in name:
         raise TypeError(f"a stage needs a module-level function, not {name}")
-    source = inspect.getsourcefile(function)
-    if source is None or Path(source).is_relative_to(Path(__file__).parent):
-        return {"name": name}
-    return {"name": name, "sha256": hashlib.sha256(Path(source).read_bytes()).hexdigest()}
+    sha256 = module_sha256(function.__module__)
+    return {"name": name, **({"sha256": sha256} if sha256 else {})}
 
 
 def _plain(value: Any) -> Any:

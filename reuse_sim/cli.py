@@ -6,6 +6,7 @@ synced, 130 interrupted, 143 terminated.
 
 from __future__ import annotations
 
+import errno
 import os
 import shlex
 import sys
@@ -52,8 +53,9 @@ def main() -> NoReturn:
         code = FAILED
     except OSError as error:
         where = f": {error.filename}" if error.filename else ""
-        code = _say(f"error: {error.strerror or error}{where}. What was finished is kept: the same command continues",
-                    FAILED)
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        do = ". Make room: what was finished is kept, and the same command continues" if full else ""
+        code = _say(f"error: {error.strerror or error}{where}{do}", FAILED)
     except Exception as error:
         message = getattr(error, "format_message", None)  # What typer raises for wrong usage.
         if message is None:

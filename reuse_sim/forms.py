@@ -88,11 +88,12 @@ def _check(form: Form, document: Document, head: Collection[str]) -> None:
 
 
 def grid(
-    form: Form, model: type[BaseModel], document: Document, head: Collection[str]
+    form: Form, model: type[BaseModel], document: Document, head: Collection[str], shared: Collection[str] = ()
 ) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
     """Each sweep point's values and its arms' configs, every plug-in built once to see that it can be.
 
-    Raises InputError for the first point and arm that is not valid.
+    Raises InputError for the first point and arm that is not valid, or whose fields `shared`, of which a cell has
+    one, differ from another arm's.
     """
     known: list[Key] = [(name,) for name in head]
     built: set[str] = set()
@@ -105,6 +106,7 @@ def grid(
             except InputError as e:
                 told = any(e.where.startswith((o.key_at, o.value_at)) for o in (*form.changes, *swept, *own))
                 raise e if told else _in_context(e, form, model, document, known, arm, params) from None
+        _check_shared(form, configs, document, shared)
         yield _canonical(params, form, configs), configs
 
 
@@ -117,6 +119,15 @@ def canonical_axes(form: Form, points: Sequence[Mapping[str, Any]]) -> dict[str,
             raise InputError(axis.key_at, "values that are the same with their defaults filled in", "different values")
         axes[name] = list(different.values())
     return axes
+
+
+def _check_shared(form: Form, configs: Mapping[str, BaseModel], document: Document, shared: Collection[str]) -> None:
+    first, *others = configs.values()
+    for field in shared:
+        if any(getattr(c, field) != getattr(first, field) for c in others):
+            own = next((o for arm in form.arms.values() for o in arm if o.path[0] == field), None)
+            raise InputError(own.key_at if own else document.at(("arms",), key=True), f"{field} for one arm alone",
+                             "the same in all arms", f"sweep over {field}")
 
 
 def _config(

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import cast
 
-from reuse_sim.artifacts import canonical, write_atomic
+from reuse_sim.artifacts import canonical, named, write_atomic
 from reuse_sim.errors import InputError
 from reuse_sim.record import RunRecord, Sweep, from_json, read_records, to_json
 
@@ -66,9 +66,9 @@ class Journal:
                 file.write(line.encode() + b"\n")
                 file.flush()
                 os.fsync(file.fileno())
-            except BaseException:
+            except BaseException as error:
                 os.truncate(self.path, size)
-                raise
+                raise named(error, self.path) from None
 
     def _replace(self, records: Sequence[RunRecord]) -> None:
         lines = [to_json(self.sweep), *map(to_json, records)]

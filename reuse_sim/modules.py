@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import importlib.util
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,12 +26,15 @@ def current_project() -> Path | None:
 
 @contextmanager
 def project_path(project: Path | None) -> Iterator[None]:
-    """Let modules that lie in the folder `project` be imported; with None, nothing changes."""
+    """Let modules that lie in the folder `project` be imported; with None, nothing changes.
+
+    The folder comes last: a file of the project never stands in for a library's module.
+    """
     if project is None:
         yield
         return
     token, place, wrote = _project.set(project), str(project), sys.dont_write_bytecode
-    sys.path.insert(0, place)
+    sys.path.append(place)
     # A cached .pyc goes by whole seconds: a file edited within one would run as it was.
     sys.dont_write_bytecode = True
     try:
@@ -39,7 +43,7 @@ def project_path(project: Path | None) -> Iterator[None]:
         _project.reset(token)
         sys.dont_write_bytecode = wrote
         if place in sys.path:
-            sys.path.remove(place)
+            del sys.path[len(sys.path) - 1 - sys.path[::-1].index(place)]
 
 
 def import_user_module(name: str) -> ModuleType:
@@ -52,13 +56,13 @@ def import_user_module(name: str) -> ModuleType:
     spec = PathFinder.find_spec(top, [str(project)]) if project and top not in ("", "reuse_sim") else None
     if spec is not None:
         place = str(spec.origin or list(spec.submodule_search_locations or [])[0])
-        present = sys.modules.get(top)
         mark = (place, _hash_of(place))
-        if present is not None and top in _imported and _imported[top] != mark:
+        if top in sys.modules and top in _imported and _imported[top] != mark:
             for known in [m for m in sys.modules if m == top or m.startswith(top + ".")]:
                 del sys.modules[known]
-        elif present is not None and place not in (getattr(present, "__file__", ""), *getattr(present, "__path__", [])):
-            raise InputError(name, f"the name of a module that Python has from elsewhere ({top})", "a free name")
+        if place not in (places := _places_of(top)):
+            got = f"the name of a module that Python has from elsewhere ({top} in {', '.join(places)})"
+            raise InputError(name, got, "a free name")
         _imported[top] = mark
     try:
         return importlib.import_module(name)
@@ -96,6 +100,15 @@ def same_source(module: str, sha256: str | None) -> None:
 def one_line(e: BaseException) -> str:
     """An exception's type and message on one line."""
     return " ".join(f"{type(e).__name__}: {e}".split())
+
+
+def _places_of(top: str) -> list[str]:
+    """Where Python has a module from, or would have it from."""
+    module = sys.modules.get(top)
+    if module is None:
+        spec = importlib.util.find_spec(top)
+        return [str(spec.origin), *(spec.submodule_search_locations or [])] if spec else []
+    return [str(getattr(module, "__file__", None) or "Python itself"), *getattr(module, "__path__", [])]
 
 
 def _hash_of(place: str) -> str:

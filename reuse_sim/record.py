@@ -120,9 +120,9 @@ def finite(values: Mapping[str, float]) -> tuple[dict[str, float | None], str]:
 
 
 def to_json(item: Sweep | RunRecord) -> str:
-    """One line of JSON, keys sorted, NaN refused."""
+    """One line of JSON, NaN refused; a record's keys sorted, a header's as given (its axes have an order)."""
     kind = "sweep" if isinstance(item, Sweep) else "record"
-    return json.dumps({"kind": kind, **dataclasses.asdict(item)}, sort_keys=True, allow_nan=False)
+    return json.dumps({"kind": kind, **dataclasses.asdict(item)}, sort_keys=kind == "record", allow_nan=False)
 
 
 def from_json(line: str) -> Sweep | RunRecord:
@@ -179,8 +179,14 @@ def aggregate(sweep: Sweep, records: Sequence[RunRecord]) -> list[dict[str, Any]
         ok = [r for r in members if r.status == "ok"]
         counts = {s: sum(r.status == s for r in members) for s in ("ok", "undecided", "failed", "interrupted")}
         metrics = {m.name: figure(m, ok) for m in sweep.metrics if any(m.name in r.metrics for r in ok)}
-        rows.append({"params": dict(members[0].params), "arm": arm, "counts": counts,
-                     "metrics": {k: as_json(v) for k, v in metrics.items()}})
+        rows.append(
+            {
+                "params": dict(members[0].params),
+                "arm": arm,
+                "counts": counts,
+                "metrics": {k: as_json(v) for k, v in metrics.items()},
+            }
+        )
     return rows
 
 
@@ -230,8 +236,15 @@ def _verdict(sweep: Sweep, records: Sequence[RunRecord], e: Expectation) -> dict
         verdict, reason = "undecided", f"{main.n} worlds; at least 3 are needed"
     elif decide(all_in) != verdict:
         verdict, reason = "undecided", f"{verdict} only without the {all_in.n - main.n} undecided worlds"
-    return {"id": e.id, "verdict": verdict, "value": as_json(main)["mean"], "low": as_json(main)["low"],
-            "high": as_json(main)["high"], "n": main.n, "reason": reason}
+    return {
+        "id": e.id,
+        "verdict": verdict,
+        "value": as_json(main)["mean"],
+        "low": as_json(main)["low"],
+        "high": as_json(main)["high"],
+        "n": main.n,
+        "reason": reason,
+    }
 
 
 def as_json(interval: Interval) -> dict[str, float | int | None]:

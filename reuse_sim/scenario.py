@@ -132,7 +132,10 @@ def find_project(path: Path) -> Path:
 
 
 def experiment_module(name: str, where: str) -> ModuleType:
-    """The module of an experiment. Raises InputError, with `where`, if there is none or it lacks a part."""
+    """The module of an experiment. Raises InputError, with `where`, if there is none or it lacks a part.
+
+    Beside its parts it may have SHARED, the names of Config's fields that all arms of a cell must have in common.
+    """
     known = built_ins("experiments")
     if name in known:
         module = importlib.import_module(f"reuse_sim.experiments.{name}")
@@ -181,7 +184,7 @@ def _load(document: Document, settings: Sequence[Override], smoke: bool) -> Scen
 
     written = forms.read(document, [], HEAD)
     form = forms.read(document, changes, HEAD)
-    grid = tuple(forms.grid(form, module.Config, document, HEAD))
+    grid = tuple(forms.grid(form, module.Config, document, HEAD, getattr(module, "SHARED", ())))
     claims.check(common.expect, [m.name for m in module.METRICS], list(form.arms), written.values, document)
     axes = forms.canonical_axes(form, [params for params, _ in grid])
     expect, left_out = claims.settle(common.expect, form.values, axes)

@@ -14,11 +14,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from reuse_sim.record import Metric
 from reuse_sim.results import Results
 
 PIPED_WIDTH = 100
 WORSE = "worse than the human off-distribution"
-MOST_REASONS = 5
+MOST_REASONS, LONGEST_REASON = 5, 180
+NO_FIGURE = {"mean": None}
 COLOURS = {"supported": "green", "refuted": "red", "undecided": "yellow"}
 
 
@@ -54,25 +56,29 @@ def _lines(name: str, to: Console) -> Callable[[int, int], None]:
 def show(results: Results, to: Console) -> None:
     """Print the table of headline metrics per sweep point, notes on it, and the verdicts."""
     rows = results.aggregates()
-    points = list(dict.fromkeys(_point(row["params"]) for row in rows))
-    for point in points:
-        here = [row for row in rows if _point(row["params"]) == point]
-        if point:
+    for params in {str(row["params"]): row["params"] for row in rows}.values():
+        here = [row for row in rows if row["params"] == params]
+        if params:
+            point = ", ".join(f"{axis} = {params[axis]}" for axis in results.sweep.axes)
             to.print(Text(point, style="bold"))
-        to.print(_table(results, here))
+        for table in _tables(results, here, to.width):
+            to.print(table)
         for note in notes(here):
             to.print(Text(note, style="yellow"))
     reasons = _reasons(results).most_common()
     for reason, count in reasons[:MOST_REASONS]:
-        to.print(Text(f"{count} {'world' if count == 1 else 'worlds'} {reason}", style="yellow"))
+        to.print(Text(f"{count} {'world' if count == 1 else 'worlds'} {_shortened(reason)}", style="yellow"))
     if len(reasons) > MOST_REASONS:
         more = sum(count for _, count in reasons[MOST_REASONS:])
         to.print(Text(f"{more} more worlds not ok for other reasons; the results page counts all", style="yellow"))
+    claims = Table.grid(padding=(0, 2, 0, 0))
     for verdict, claim in zip(results.claims(), results.sweep.expect, strict=True):
-        figure = f"{interval(verdict)}, n = {verdict['n']}"
         why = f"; {verdict['reason']}" if verdict["reason"] else ""
-        head = Text(f"{verdict['verdict']:<10}", style=COLOURS[verdict["verdict"]])
-        to.print(head.append(f" {claim.id}: {claim.sentence} ({figure}{why})", style="default"))
+        figure = f"{interval(verdict)}, n = {verdict['n']}{why}"
+        head = Text(verdict["verdict"], style=COLOURS[verdict["verdict"]])
+        claims.add_row(head, claim.id, Text(f"{claim.sentence} ({figure})"))
+    if results.sweep.expect:
+        to.print(claims)
 
 
 def notes(rows: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -87,8 +93,7 @@ def interval(figure: Mapping[str, Any]) -> str:
     if value is None:
         return "–"
     low, high = figure["low"], figure["high"]
-    # No-break spaces: a narrow column breaks between value and limits only.
-    return number(value) if low is None or high is None else f"{number(value)} [{number(low)},\u00a0{number(high)}]"
+    return number(value) if low is None or high is None else f"{number(value)} [{number(low)}, {number(high)}]"
 
 
 def number(value: float) -> str:
@@ -100,25 +105,44 @@ def number(value: float) -> str:
     return text.removeprefix("-") if float(text) == 0 else text
 
 
-def _table(results: Results, rows: Sequence[Mapping[str, Any]]) -> Table:
+def _tables(results: Results, rows: Sequence[Mapping[str, Any]], width: int) -> Iterator[Table]:
+    """One row per arm; limits go below their value, then columns to a further table, where the width demands it."""
     headline = [m for m in results.sweep.metrics if m.headline and any(m.name in row["metrics"] for row in rows)]
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1), header_style="bold")
-    table.add_column("arm", overflow="fold")
-    for m in headline:
-        unit = "" if m.unit in ("1", "share", "R²") else f" ({m.unit})"
-        table.add_column(m.name.rpartition("/")[2].replace("_", " ") + unit, justify="right", overflow="fold")
-    table.add_column("n", justify="right", no_wrap=True)
-    for row in rows:
-        counts = row["counts"]
-        figures = [interval(row["metrics"][m.name]) if m.name in row["metrics"] else "–" for m in headline]
-        all_worlds = sum(counts.values())
-        n = str(counts["ok"]) if counts["ok"] == all_worlds else f"{counts['ok']} of {all_worlds}"
-        table.add_row(row["arm"], *figures, n)
-    return table
+    first, last = ["arm", *(row["arm"] for row in rows)], ["n", *(_worlds(row["counts"]) for row in rows)]
+    columns = [[_heading(m), *(interval(row["metrics"].get(m.name, NO_FIGURE)) for row in rows)] for m in headline]
+    room = width - _width(first) - _width(last) - 1
+    if sum(map(_width, columns)) > room:
+        columns = [[heading, *(cell.replace(" [", "\n[") for cell in cells)] for heading, *cells in columns]
+    while True:
+        fitting = max((k for k in range(len(columns) + 1) if sum(map(_width, columns[:k])) <= room), default=0)
+        shown, columns = columns[: max(1, fitting)], columns[max(1, fitting):]
+        table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=0, header_style="bold", show_edge=False)
+        for column in (first, *shown, last):
+            table.add_column(column[0], justify="left" if column is first else "right", no_wrap=True)
+        for cells in zip(*(column[1:] for column in (first, *shown, last)), strict=True):
+            table.add_row(*map(Text, cells))
+        yield table
+        if not columns:
+            return
 
 
-def _point(params: Mapping[str, Any]) -> str:
-    return ", ".join(f"{axis} = {value}" for axis, value in params.items())
+def _heading(metric: Metric) -> str:
+    unit = "" if metric.unit in ("1", "share", "R²") else f"\n{metric.unit}"
+    return metric.name.rpartition("/")[2].replace("_", "\n") + unit
+
+
+def _width(column: Sequence[str]) -> int:
+    """Columns of text that a table's column takes, with the one that parts it from the next."""
+    return 1 + max(len(line) for cell in column for line in cell.splitlines())
+
+
+def _worlds(counts: Mapping[str, int]) -> str:
+    every = sum(counts.values())
+    return str(every) if counts["ok"] == every else f"{counts['ok']}/{every}"
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= LONGEST_REASON else f"{text[:LONGEST_REASON]}…"
 
 
 def _below(metrics: Mapping[str, Mapping[str, Any]]) -> bool:
@@ -131,7 +155,7 @@ def _reasons(results: Results) -> Counter[str]:
     left_out: dict[tuple[str, int, str, str], list[str]] = {}
     for r in results.records:
         if r.status != "ok":
-            left_out.setdefault((_point(r.params), r.seed, r.status, r.reason), []).append(r.arm)
+            left_out.setdefault((str(r.params), r.seed, r.status, r.reason), []).append(r.arm)
     counted: Counter[str] = Counter()
     for (_, _, status, reason), arms in left_out.items():
         where = "" if len(arms) == len(results.sweep.arms) else f" in {', '.join(arms)}"

@@ -34,11 +34,22 @@ def sweep(*expect: Expectation) -> Sweep:
 
 
 def claim(metric="m/plain", **fields) -> Expectation:
-    return Expectation(**{"id": "c", "sentence": "s", "metric": metric, "arm": "x", "supported": Band(low=0.3),
-                          "refuted": Band(high=0.1), **fields})
+    return Expectation(
+        **{
+            "id": "c",
+            "sentence": "s",
+            "metric": metric,
+            "arm": "x",
+            "supported": Band(low=0.3),
+            "refuted": Band(high=0.1),
+            **fields,
+        }
+    )
 
 
-@pytest.mark.parametrize("item", [sweep(claim(where={"a": 1}, minus="y")), record(1, "x", 0.5, a=1), record(2, "y", None)])
+@pytest.mark.parametrize(
+    "item", [sweep(claim(where={"a": 1}, minus="y")), record(1, "x", 0.5, a=1), record(2, "y", None)]
+)
 def test_json_round_trip(item):
     again = from_json(to_json(item))
     assert again == item or dataclasses.asdict(again) == dataclasses.asdict(item)
@@ -55,8 +66,12 @@ def test_json_refuses_what_is_not_finite_and_what_is_no_record():
 @pytest.mark.parametrize("metric", ["m/plain", "m/pooled"])
 @pytest.mark.parametrize(
     ("values", "verdict"),
-    [((0.5, 0.52, 0.48), "supported"), ((0.0, 0.02, 0.01), "refuted"), ((0.0, 0.5, 1.0), "undecided"),
-     ((0.2, 0.2, 0.21), "undecided")],
+    [
+        ((0.5, 0.52, 0.48), "supported"),
+        ((0.0, 0.02, 0.01), "refuted"),
+        ((0.0, 0.5, 1.0), "undecided"),
+        ((0.2, 0.2, 0.21), "undecided"),
+    ],
 )
 def test_the_whole_interval_must_lie_in_the_band(metric, values, verdict):
     records = [record(i, "x", v, a=1) for i, v in enumerate(values)]

@@ -87,7 +87,7 @@ def draw(sweep: Sweep, records: Sequence[RunRecord], metric: Metric) -> Figure:
     titles = [_title(json.loads(p), sweep, int((width + right) / LETTER)) for p in points]
     top = 0.15 + 0.16 * max(t.count("\n") + bool(t) for t in titles)
     panel, below = 0.1 + 0.33 * len(arms), 0.3
-    height = lines * (top + panel + below) + 0.25
+    height = lines * (top + panel + below) + 0.18
     drawn = Figure(figsize=(WIDTH, height))
     for i, point in enumerate(points):
         line, column = divmod(i, columns)

@@ -60,18 +60,24 @@ def _lost(sweep: Sweep, records: Sequence[RunRecord]) -> list[str]:
 
 def _per_arm(sweep: Sweep, rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """Arms whose outer model fails: worse than the human, or ignorant of it."""
-    worse: dict[str, list[str]] = {}
-    ignorant: dict[str, list[str]] = {}
+    worse: dict[str, list[tuple[float, str]]] = {}
+    ignorant: dict[str, list[tuple[float, str]]] = {}
     for row in rows:
         human, outer, recovery = (row["metrics"].get(m, {}).get("mean") for m in (
             "human/off_fit", "outer/off_fit", "outer/context_recovery"))
         where = at(sweep, row["params"])
         if outer is not None and human is not None and outer < human:
-            worse.setdefault(row["arm"], []).append(f"{number(outer, 2)} against {number(human, 2)}{where}")
+            text = f"{number(outer, 2)} against {number(human, 2)}{where}"
+            worse.setdefault(row["arm"], []).append((outer - human, text))
         if recovery is not None and recovery < KNOWS_HUMAN:
-            ignorant.setdefault(row["arm"], []).append(f"{number(recovery, 2)}{where}")
+            ignorant.setdefault(row["arm"], []).append((recovery, f"{number(recovery, 2)}{where}"))
     return [f"Arm `{arm}`: the outer model does worse off-distribution than the human itself "
-            f"({'; '.join(cases)})." for arm, cases in worse.items()] + [
-        f"Arm `{arm}`: context recovery is below {KNOWS_HUMAN} ({'; '.join(cases)}): the outer model does not know "
-        "its human, and the other figures of this arm mean nothing. Of a control without access nothing else is "
-        "expected." for arm, cases in ignorant.items()]
+            f"({_worst(cases)})." for arm, cases in worse.items()] + [
+        f"Arm `{arm}`: context recovery is below {KNOWS_HUMAN} ({_worst(cases)}): the outer model does not know its "
+        "human, and the other figures of this arm mean nothing. Of a control without access nothing else is expected."
+        for arm, cases in ignorant.items()]
+
+
+def _worst(cases: Sequence[tuple[float, str]]) -> str:
+    worst = min(cases)[1]
+    return worst if len(cases) == 1 else f"at {len(cases)} sweep points, at worst {worst}"

@@ -44,8 +44,7 @@ class Recorder:
         """
         self._guarded(lambda: self._finish(records, folder))
         self.sent = self._sender.sent if self._sender else 0
-        if self._lock:
-            self._lock.close()
+        self._release()
 
     def _guarded(self, action: Callable[[], Any]) -> None:
         if self.reason:
@@ -54,6 +53,11 @@ class Recorder:
             action()
         except Exception as error:
             self.reason = store.one_line(error, self._project)
+            self._release()
+
+    def _release(self) -> None:
+        if self._lock:
+            self._lock.close()
 
     def _open(self, sweep: Sweep) -> None:
         self._lock = _only_sender(self._project, sweep)

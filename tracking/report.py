@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from reuse_sim.record import Metric, RunRecord, Sweep, aggregate, verdicts
 from tracking import figures, tables
@@ -34,15 +35,14 @@ def write(sweep: Sweep, records: Sequence[RunRecord], folder: Path, *, docs: boo
 
 
 def finding(sweep: Sweep, records: Sequence[RunRecord]) -> str:
-    """What was found, on one line: the claims by verdict, or the first headline metric by arm."""
+    """What was found, on one line: the first claim and how the others went, or the first headline by arm."""
     if not any(r.status == "ok" for r in records):
-        reasons = "; ".join(dict.fromkeys(r.reason for r in records if r.reason))
+        reasons = "; ".join(dict.fromkeys(_line(r.reason) for r in records if r.reason))
         return f"No world counts: {reasons or 'nothing ran'}."
     if sweep.expect:
-        found = list(zip(sweep.expect, verdicts(sweep, records), strict=True))
-        said = {kind: [f"{_clause(e.sentence)} ({tables.interval(v)}, {tables.plural(v['n'], 'world')})"
-                       for e, v in found if v["verdict"] == kind] for kind in VERDICTS}
-        return " ".join(f"{kind.capitalize()}: {'; '.join(those)}." for kind, those in said.items() if those)
+        (e, first), *others = zip(sweep.expect, verdicts(sweep, records), strict=True)
+        said = f"{_clause(e.sentence)}: {first['verdict']} ({tables.decided(e, first)})."
+        return f"{said} {_others([v for _, v in others])}" if others else said
     rows = aggregate(sweep, in_order(sweep, records))
     for metric in figures.headline(sweep):
         parts = [f"{tables.interval(row['metrics'][metric.name])} in arm {row['arm']}{tables.at(sweep, row['params'])}"
@@ -93,9 +93,16 @@ def index(folder: Path) -> str:
 def _found(sweep: Sweep, records: Sequence[RunRecord]) -> list[str]:
     if not sweep.expect or not any(r.status == "ok" for r in records):
         return [finding(sweep, records)]
-    return ["\n".join(f"- **{v['verdict'].capitalize()}**: {_clause(e.sentence)} ({tables.interval(v)}, "
-                      f"{tables.plural(v['n'], 'world')})." for e, v in zip(
-                          sweep.expect, verdicts(sweep, records), strict=True))]
+    return ["\n".join(f"- **{v['verdict'].capitalize()}**: {_clause(e.sentence)} ({tables.decided(e, v)})."
+                      for e, v in zip(sweep.expect, verdicts(sweep, records), strict=True))]
+
+
+def _others(found: Sequence[Mapping[str, Any]]) -> str:
+    """`Of 7 other claims 5 are supported, 2 undecided (gap, choice).`"""
+    ids = {kind: [v["id"] for v in found if v["verdict"] == kind] for kind in VERDICTS}
+    parts = [f"{len(those)} {kind}" + (f" ({', '.join(those)})" if kind != "supported" else "")
+             for kind, those in ids.items() if those]
+    return f"Of {tables.plural(len(found), 'other claim')}: {', '.join(parts)}."
 
 
 def _sections(metrics: Sequence[Metric]) -> dict[str, list[Metric]]:

@@ -9,22 +9,23 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from reuse_sim.record import Band, Metric, RunRecord, Sweep, verdicts
+from reuse_sim.record import Band, Expectation, Metric, RunRecord, Sweep, verdicts
 
 PER_TABLE = 4  # metrics side by side; more do not fit a page
 
 
 def digits(values: Iterable[float | None]) -> int:
-    """Decimals that show the largest of `values` to three digits (two below 1)."""
+    """Decimals for a column by its largest value: two from 0.01 to 10, three digits beyond, two below."""
     scale = max((abs(v) for v in values if v is not None and math.isfinite(v)), default=0.0)
-    if not scale:
+    if 0.01 <= scale < 10 or not scale:
         return 2
-    return min(max(2 - math.floor(math.log10(scale)) - (scale < 1), 0), 8)
+    power = math.floor(math.log10(scale))
+    return max(2 - power, 0) if scale >= 1 else 1 - power
 
 
 def number(value: float, decimals: int) -> str:
-    """With a true minus sign, and no minus before a zero."""
-    text = f"{value:,.{decimals}f}"
+    """With a true minus sign, no minus before a zero, and powers of ten where decimals would fill a line."""
+    text = f"{value:,.{decimals}f}" if decimals < 6 else f"{value:.2g}"
     return text.replace("-", "−") if float(text.replace(",", "")) else text.lstrip("-")
 
 
@@ -44,7 +45,8 @@ def plural(n: int, noun: str) -> str:
 
 def named(metric: Metric, text: str = "") -> str:
     """The metric's name, or `text` in its place, with its unit."""
-    return (text or metric.name) + (f" ({metric.unit})" if metric.unit not in ("", "1") else "")
+    text = text or metric.name
+    return text if metric.unit in ("", "1") or text == metric.unit else f"{text} ({metric.unit})"
 
 
 def short(axis: str, sweep: Sweep) -> str:
@@ -72,15 +74,32 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def by_arm(sweep: Sweep, rows: Sequence[Mapping[str, Any]], metrics: Sequence[Metric]) -> Iterator[str]:
-    """Tables of some metrics, four to a table: a line per sweep point and arm, worlds counted."""
+    """Tables of some metrics, four to a table at most: a line per sweep point and arm, worlds counted.
+
+    What is the same in every arm, as all about the humans is, takes one line per sweep point.
+    """
     known = [m for m in metrics if any(m.name in row["metrics"] for row in rows)]
-    for start in range(0, len(known), PER_TABLE):
-        part = known[start:start + PER_TABLE]
+    size = math.ceil(len(known) / math.ceil(len(known) / PER_TABLE)) if known else 1
+    for start in range(0, len(known), size):
+        part = known[start:start + size]
         places = [digits(row["metrics"].get(m.name, {}).get("mean") for row in rows) for m in part]
-        names = [named(m, m.name.rpartition("/")[2]) for m in part]
-        head = [*(short(a, sweep) for a in sweep.axes), "arm", "worlds", *names]
-        yield table(head, ([*(plain(row["params"].get(a)) for a in sweep.axes), row["arm"], _worlds(row["counts"]),
-                            *(_cell(row, m, d) for m, d in zip(part, places, strict=True))] for row in rows))
+        head = [*(short(a, sweep) for a in sweep.axes), "arm", "worlds",
+                *(named(m, m.name.rpartition("/")[2]) for m in part)]
+        points: dict[tuple[str, ...], list[list[str]]] = {}
+        for row in rows:
+            point = tuple(plain(row["params"].get(a)) for a in sweep.axes)
+            cells = [_cell(row, m, d) for m, d in zip(part, places, strict=True)]
+            points.setdefault(point, []).append([row["arm"], _worlds(row["counts"]), *cells])
+        if all(len(lines) > 1 and len({tuple(line[1:]) for line in lines}) == 1 for lines in points.values()):
+            points = {point: [["every arm", *lines[0][1:]]] for point, lines in points.items()}
+        yield table(head, ([*point, *line] for point, lines in points.items() for line in lines))
+
+
+def decided(e: Expectation, verdict: Mapping[str, Any]) -> str:
+    """`0.80 [0.73, 0.87], 8 worlds`, to the digits that matter beside the thresholds."""
+    bands = [x for band in (e.supported, e.refuted) if band for x in (band.low, band.high)]
+    places = digits((verdict["value"], verdict["low"], verdict["high"], *bands))
+    return f"{interval(verdict, places)}, {plural(verdict['n'], 'world')}"
 
 
 def claims(sweep: Sweep, records: Sequence[RunRecord]) -> str:
@@ -91,17 +110,17 @@ def claims(sweep: Sweep, records: Sequence[RunRecord]) -> str:
         what = f"`{e.metric}` of `{e.arm}`{f' less `{e.minus}`' if e.minus else ''}{at(sweep, e.where)}"
         limits = f"supported {_band(e.supported)}" + (f", refuted {_band(e.refuted)}" if e.refuted else "")
         why = f" ({v['reason']})" if v["reason"] else ""
-        rows.append([says, what, limits, f"{interval(v)}, {plural(v['n'], 'world')}: **{v['verdict']}**{why}"])
+        rows.append([says, what, limits, f"{decided(e, v)}: **{v['verdict']}**{why}"])
     return table(["claim", "decided by", "thresholds", "found"], rows)
 
 
 def definitions(metrics: Sequence[Metric]) -> str:
+    """A line per metric: unit, meaning, formula (TeX)."""
     def formula(m: Metric) -> str:
-        text = m.formula if "$" in m.formula or not m.formula else f"`{m.formula}`"
-        return text + (" (both sums over worlds)" if m.pooled else "")
+        return f"${m.formula}$" if m.formula else "—"
 
     return table(["metric", "unit", "meaning", "formula"],
-                 ([f"`{m.name}`", m.unit, m.meaning, formula(m)] for m in metrics))
+                 ([f"`{m.name}`", m.unit or "—", m.meaning, formula(m)] for m in metrics))
 
 
 def manifest(sweep: Sweep, records: Sequence[RunRecord]) -> str:

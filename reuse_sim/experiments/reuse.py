@@ -38,11 +38,14 @@ METHOD = (
     "(same teacher, other start and questions) and a repaired twin (trained on with off-distribution truth). "
     "Outer models learn the truth on-distribution and the human's answers, handed the arm's share of the human's coded "
     "parameters; all arms of a world share every random stream. "
-    "Off-distribution, the human inside the trained outer is swapped for its siblings (private inheritance) and for its "
-    "repaired twin (total), and the change of the outer's answers is regressed on the change of the human's."
+    "Off-distribution, the human inside the trained outer is swapped for its siblings (private inheritance) and for "
+    "its repaired twin (total), and the change of the outer's answers is regressed on the change of the human's."
 )
 
 METRICS = figures.OUTER + figures.HUMAN
+
+SHARED = ("world", "population", "human", "repair_share", "questions")
+"""Fields in which the arms of a cell must not differ: they are asked about the same people."""
 
 
 class Config(BaseModel):
@@ -51,7 +54,9 @@ class Config(BaseModel):
     world: Annotated[Plugin, plugin("worlds")]
     population: Population = Population()
     human: Annotated[Plugin, plugin("humans")]
-    repair_share: float = Field(0.5, gt=0, lt=1, description="weight of off-distribution truth in a repaired twin's loss")
+    repair_share: float = Field(
+        0.5, gt=0, lt=1, description="weight of off-distribution truth in a repaired twin's loss"
+    )
     leak: Annotated[Plugin, plugin("leaks")]
     outer: Annotated[Plugin, plugin("outers")]
     rival: Literal["none", "matched"] = Field(
@@ -73,21 +78,21 @@ def cell(arms: Mapping[str, Config], seed: int, store: Store) -> Mapping[str, Me
     before any outer is trained: its records are undecided and say so.
     """
     shared = next(iter(arms.values()))
-    people = store.stage("people", train_people, config=_only(shared, "world", "population", "human", "repair_share"),
-                         seed=seed)
+    about = _only(shared, "world", "population", "human", "repair_share")
+    people = store.stage("people", train_people, config=about, seed=seed)
     if people.values["broken"]:
         raise Refusal(f"a human's training broke: {people.values['broken'][0]}; lower human.rate")
-    about = _only(shared, "world", "population", "human", "questions")
-    human = store.stage("human figures", measure_humans, people, config=about, seed=seed).values
+    human = store.stage("human figures", measure_humans, people, config=_only(shared, *SHARED), seed=seed).values
     if not human["human/off_fit"] <= human["human/on_fit"] - MUST_FAIL_BY:
-        reason = (f"excluded: the human does not fail off-distribution (R² {human['human/off_fit']:.2f} off against "
-                  f"{human['human/on_fit']:.2f} on); take a narrower human or a stronger shift")
+        reason = (
+            f"excluded: the human does not fail off-distribution (R² {human['human/off_fit']:.2f} off against "
+            f"{human['human/on_fit']:.2f} on); take a narrower human or a stronger shift"
+        )
         return {name: Measured(human, {}, people.sha256, "undecided", reason) for name in arms}
 
     trained = [people]
     if any(c.rival != "none" for c in arms.values()):
-        trained.append(store.stage("rivals", train_rivals, people, config=_only(shared, "world", "population", "human"),
-                                   seed=seed))
+        trained.append(store.stage("rivals", train_rivals, people, config=about, seed=seed))
     trained.append(store.stage("outers", train_outers, *trained, config=arms, seed=seed))
     measured = store.stage("outer figures", measure_outers, *trained, config=arms, seed=seed).values
     sha256 = hashlib.sha256("".join(s.sha256 for s in trained).encode()).hexdigest()
@@ -103,7 +108,10 @@ def memory_bytes(arms: Mapping[str, Config]) -> int:
     """Peak of one cell: the larger of training people, training outers, and measuring, in float32 with a margin."""
     c = next(iter(arms.values()))
     world, human, population, outer = c.world.build(), c.human.build(), c.population, c.outer.build()
-    net, measured = world.human_net(human.width), population.count - max(0, population.humans * bool(population.held_out))
+    net, measured = (
+        world.human_net(human.width),
+        population.count - max(0, population.humans * bool(population.held_out)),
+    )
     networks = 2 * (population.count + population.siblings * measured)
     units = sum(net.sizes)
     people = networks * (8 * net.p + 8 * net.sizes[-1] * human.width + human.batch * (50 * world.d + 4 * units))
@@ -152,13 +160,24 @@ class Scene:
         self.people = people.tensors
         self.training = slice(0, config["population"].humans)
         self.measured = config["population"].measured
-        self.scale = field_scale(self.net, torch.cat([
-            self.people[name].reshape(-1, self.net.p) for name in ("theta_human", "theta_siblings", "theta_repaired")]))
+        self.scale = field_scale(
+            self.net,
+            torch.cat(
+                [
+                    self.people[name].reshape(-1, self.net.p)
+                    for name in ("theta_human", "theta_siblings", "theta_repaired")
+                ]
+            ),
+        )
         self.theta_teacher = self.people["theta_teacher"][0, self.measured]
         n, count = config.get("questions", 1), len(self.theta_teacher)
         self.x = {
-            "on": self.world.on_distribution(self.theta_teacher, n, streams(seed, [f"ask/{h}/on" for h in range(count)])),
-            "off": self.world.off_distribution(self.theta_teacher, n, streams(seed, [f"ask/{h}/off" for h in range(count)])),
+            "on": self.world.on_distribution(
+                self.theta_teacher, n, streams(seed, [f"ask/{h}/on" for h in range(count)])
+            ),
+            "off": self.world.off_distribution(
+                self.theta_teacher, n, streams(seed, [f"ask/{h}/off" for h in range(count)])
+            ),
         }
 
     def society(self, kind: str) -> Society:
@@ -166,8 +185,12 @@ class Scene:
         x = self.x[kind]
         human, siblings, repaired = (
             self.world.human_answer(self.net, theta, x)
-            for theta in (self.people["theta_human"][0, self.measured], self.people["theta_siblings"][0],
-                          self.people["theta_repaired"][0]))
+            for theta in (
+                self.people["theta_human"][0, self.measured],
+                self.people["theta_siblings"][0],
+                self.people["theta_repaired"][0],
+            )
+        )
         return Society(self.world.answer(self.theta_teacher, x), human, siblings, repaired)
 
     def rival(self, trained: Sequence[Stored], arms: Sequence[Config], among: slice) -> training.Rival | None:
@@ -188,9 +211,7 @@ class Scene:
 # Outers ----------------------------------------------------------------------------------------------
 
 
-def train_outers(
-    people: Stored, *rest: Any
-) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def train_outers(people: Stored, *rest: Any) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The outers of all arms; arms whose outers differ only in labels and pressure are trained in one stack."""
     *trained, arms, seed = rest
     scene = Scene(next(iter(arms.values())), people, seed)
@@ -202,8 +223,13 @@ def train_outers(
         leaked = Leaked(torch.stack([s.value[among] for s in shown]), torch.stack([s.known[among] for s in shown]))
         theta_2, theta_1 = people.tensors["theta_human"][0, among], people.tensors["theta_teacher"][0, among]
         room = training.Classroom(world, net, theta_2, theta_1, scene.rival(trained, stack, among))
-        fit = training.train([arm.outer.build() for arm in stack], room, leaked,
-                             streams(seed, ["outer/init"] * len(stack)), stream(seed, "outer/questions"))
+        fit = training.train(
+            [arm.outer.build() for arm in stack],
+            room,
+            leaked,
+            streams(seed, ["outer/init"] * len(stack)),
+            stream(seed, "outer/questions"),
+        )
         tensors |= dict(zip(names, fit.theta, strict=True))
         broken |= {names[i]: f"the outer's training broke: {why}; lower outer.rate" for i, why in fit.broken.items()}
     return tensors, {"broken": broken}
@@ -220,7 +246,9 @@ def measure_outers(people: Stored, *rest: Any) -> tuple[dict[str, Tensor], dict[
         outer, theta = arm.outer.build(), outers.tensors[name].unsqueeze(0)
         rival = scene.rival(trained, [arm], scene.measured)
 
-        def ask(theta_human: Tensor, kind: str, arm=arm, outer=outer, theta=theta, rival=rival) -> tuple[Tensor, Tensor]:
+        def ask(
+            theta_human: Tensor, kind: str, arm=arm, outer=outer, theta=theta, rival=rival
+        ) -> tuple[Tensor, Tensor]:
             leaked, x = _reveal(arm, theta_human, scene, seed), scene.x[kind]
             access = Access(Leaked(leaked.value[None], leaked.known[None]), rival and rival(x, everyone))
             answer, predicted = outer.answer(scene.world, scene.net, theta, x[None], access)
@@ -233,8 +261,9 @@ def measure_outers(people: Stored, *rest: Any) -> tuple[dict[str, Tensor], dict[
         after = torch.stack([ask(sibling, "off")[0] for sibling in people.tensors["theta_siblings"][place, spare:]])
         mended, _ = ask(people.tensors["theta_repaired"][place], "off")
         seen = Society(off.teacher, off.human, off.siblings[spare:], off.repaired)
-        metrics, parts = figures.of_outer(seen, Swaps(answer, after, mended), predicted, ask(own, "on")[0],
-                                          on.teacher, scene.world.tolerance)
+        metrics, parts = figures.of_outer(
+            seen, Swaps(answer, after, mended), predicted, ask(own, "on")[0], on.teacher, scene.world.tolerance
+        )
         out[name] = {"metrics": metrics, "parts": parts}
     return {}, out
 
@@ -242,7 +271,11 @@ def measure_outers(people: Stored, *rest: Any) -> tuple[dict[str, Tensor], dict[
 def _whose(arm: Config, people: Stored) -> Tensor:
     """The θ2 `(N, p2)` that the arm's leak is of."""
     of = arm.leak.build().of
-    return people.tensors["theta_siblings"][0, 0] if of == "sibling" else people.tensors["theta_human"][int(of == "unrelated")]
+    return (
+        people.tensors["theta_siblings"][0, 0]
+        if of == "sibling"
+        else people.tensors["theta_human"][int(of == "unrelated")]
+    )
 
 
 def _reveal(arm: Config, theta_human: Tensor, scene: Scene, seed: int) -> Leaked:

@@ -36,7 +36,7 @@ OUTER = (
     Metric(
         "inheritance/causal_total",
         "1",
-        "The same when swapped for the repaired twin's, so that shared failure counts too; read it minus the placebo's.",
+        "The same when swapped for the repaired twin's, so that shared failure counts too; read minus the placebo's.",
         r"\langle M_*-M,\,H_*-H\rangle\,/\,\lVert H_*-H\rVert^2",
         headline=True,
     ),

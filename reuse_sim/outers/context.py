@@ -83,8 +83,12 @@ def neuron_tokens(net: Mlp, theta: Tensor) -> Tensor:
     Raises InputError for other architectures.
     """
     if len(net.sizes) != 3 or net.sizes[2] != 1 or not net.bias:
-        raise InputError("outer: context", f"humans of layers {net.sizes}, bias {net.bias}",
-                         "humans of one hidden layer, one answer and biases", "use outer: slot")
+        raise InputError(
+            "outer: context",
+            f"humans of layers {net.sizes}, bias {net.bias}",
+            "humans of one hidden layer, one answer and biases",
+            "use outer: slot",
+        )
     v = net.views(theta)
     shared = (v["bias1"] / net.sizes[1]).unsqueeze(-2).expand(*v["bias0"].shape, 1)
     return torch.cat([v["weight0"], v["bias0"].unsqueeze(-1), v["weight1"].transpose(-1, -2), shared], dim=-1)

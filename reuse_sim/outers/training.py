@@ -54,11 +54,14 @@ def train(
     count, per_step, half = len(room.theta_human), outer.humans_per_step, outer.batch
 
     def loss(theta: Tensor, _step: int) -> Tensor:
-        chosen = torch.randperm(count, generator=questions)[:per_step] if count > 1 else torch.zeros(1, dtype=torch.long)
+        chosen = (
+            torch.randperm(count, generator=questions)[:per_step] if count > 1 else torch.zeros(1, dtype=torch.long)
+        )
         teachers, humans = room.theta_teacher[chosen], room.theta_human[chosen]
         same = [questions] * len(chosen)
         x = torch.cat(
-            [world.on_distribution(teachers, half, same), world.off_distribution(teachers, outer.off_batch, same)], dim=1
+            [world.on_distribution(teachers, half, same), world.off_distribution(teachers, outer.off_batch, same)],
+            dim=1,
         )
         truth, behaviour = world.answer(teachers, x), world.human_answer(room.net, humans, x)
         rival = room.rival(x, chosen) if room.rival else None

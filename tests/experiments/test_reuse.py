@@ -90,8 +90,11 @@ def _breaking(world, human, population, repair_share, seed):
 def test_the_leaked_sibling_is_left_out_of_every_comparison(store, everyone_fails, monkeypatch):
     seen = []
     whole = reuse.figures.of_outer
-    monkeypatch.setattr(reuse.figures, "of_outer", lambda off, swaps, *rest: seen.append(
-        (len(off.siblings), len(swaps.siblings))) or whole(off, swaps, *rest))
+    monkeypatch.setattr(
+        reuse.figures,
+        "of_outer",
+        lambda off, swaps, *rest: seen.append((len(off.siblings), len(swaps.siblings))) or whole(off, swaps, *rest),
+    )
     arms = configs()
     cell({name: arms[name] for name in ("all", "sibling")}, 0, store)
     assert seen == [(4, 4), (3, 3)]

@@ -67,7 +67,7 @@ def test_agreement_splits_into_human_teacher_both_and_neither():
 
 
 def test_performance_gap_recovered_of_burns_et_al():
-    """Vision, ImageNet accuracies: weak 56.6, DINO ResNet-50 61.9 of 64.5, DINO ViT-B/8 66.6 of 74.0 (arXiv 2312.09390)."""
+    """Vision, ImageNet accuracies: weak 56.6, DINO 61.9 of 64.5 and 66.6 of 74.0 (arXiv 2312.09390)."""
     for transfer, ceiling, recovered in ((61.9, 64.5, 0.6709), (66.6, 74.0, 0.5747)):
         assert (transfer - 56.6) / (ceiling - 56.6) == pytest.approx(recovered, abs=5e-5)
         # As squared errors against a ceiling of zero error, the same ratio.
@@ -89,4 +89,5 @@ def test_every_figure_of_an_outer_is_defined_and_the_other_way_round():
     assert set(figures.of_human(society, society, 0.1)) == {m.name for m in figures.HUMAN}
     assert metrics["inheritance/causal_private"] == metrics["inheritance/causal_total"] == pytest.approx(1)
     assert metrics["inheritance/contrast"] == pytest.approx(
-        parts["inheritance/contrast/numerator"] / parts["inheritance/contrast/denominator"])
+        parts["inheritance/contrast/numerator"] / parts["inheritance/contrast/denominator"]
+    )

@@ -27,7 +27,9 @@ def test_the_context_outer_is_its_formula():
     theta = outer.init(net, streams(0, ["outer"]))
     answer, human = outer.answer(RADIUS, net, theta, x, access)
     v = {k: p[0] for k, p in blocks.views(outer._layout(net), theta).items()}
-    tokens = torch.cat([context.neuron_tokens(net, access.leaked.value), context.neuron_tokens(net, access.leaked.known)], -1)
+    tokens = torch.cat(
+        [context.neuron_tokens(net, access.leaked.value), context.neuron_tokens(net, access.leaked.known)], -1
+    )
     for q in range(7):
         z = torch.zeros(3)
         for t in tokens[0, 0]:
@@ -68,7 +70,9 @@ def test_a_slot_that_passes_its_simulated_human_on_is_the_human():
     assert torch.allclose(answer, expected) and torch.allclose(human, expected)
 
 
-@pytest.mark.parametrize(("world", "outer", "width"), [(RADIUS, context.build(width=3), 2), (MERGED, slot.build(width=4), 3)])
+@pytest.mark.parametrize(
+    ("world", "outer", "width"), [(RADIUS, context.build(width=3), 2), (MERGED, slot.build(width=4), 3)]
+)
 def test_pressure_scales_what_predicting_the_human_does_to_the_shared_part_only(world, outer, width):
     net, access, x = handed(world, width, 1, 1)
     theta = outer.init(net, streams(0, ["o"])).requires_grad_()

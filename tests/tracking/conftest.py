@@ -11,13 +11,13 @@ import pytest
 from reuse_sim.record import Band, Expectation, Metric, RunRecord, Sweep, to_json
 
 METRICS = (
-    Metric("human/off_fit", "R²", "How well the human answers off-distribution.", "1 − MSE(H, f)/var f"),
+    Metric("human/off_fit", "R²", "How well the human answers off-distribution.", r"R^2(H, f)"),
     Metric("outer/off_fit", "R²", "How well the outer model answers off-distribution."),
     Metric("outer/context_recovery", "R²", "How well the outer model predicts the human off-distribution."),
     Metric("inheritance/causal_private", "1", "Change of answers per change of the human's own, by swapping siblings.",
-           "Σₖ⟨Mₖ − M, Hₖ − H⟩ / Σₖ‖Hₖ − H‖²", headline=True),
+           r"\sum_k\langle M_k-M,\,H_k-H\rangle\,/\,\sum_k\lVert H_k-H\rVert^2", headline=True),
     Metric("inheritance/contrast", "1", "What the model carries of this human's own failures.",
-           "Σ⟨M − f, Z⟩ / Σ⟨H − f, Z⟩", pooled=True),
+           r"\sum_w\langle M-f,Z\rangle\,/\,\sum_w\langle H-f,Z\rangle", pooled=True),
     Metric("inheritance/causal_total", "1", "Change of answers when the human is repaired.", headline=True),
     Metric("specialness/bits", "bits", "Share of the prior at least as consistent, in bits."),
 )

@@ -60,5 +60,8 @@ def test_off_distribution_questions_lie_between_two_of_the_teachers_directions()
     assert torch.allclose(inside.sum(-1), torch.zeros(1, 200), atol=1e-5)
     assert ((inside.abs() > 1e-4 * 3).sum(-1) <= 2).all() and (a <= 3).all() and float(a.max()) > 2.8
     # f there is a, standardised: one unit fires.
-    assert torch.allclose(world.answer(teacher, world.off_distribution(teacher, 200, streams(0, ["off"]))),
-                          (a - 5 / math.sqrt(2 * math.pi)) / world.sd, atol=1e-5)
+    assert torch.allclose(
+        world.answer(teacher, world.off_distribution(teacher, 200, streams(0, ["off"]))),
+        (a - 5 / math.sqrt(2 * math.pi)) / world.sd,
+        atol=1e-5,
+    )

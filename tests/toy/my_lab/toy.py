@@ -8,6 +8,7 @@ from reuse_sim.plugins import STRICT, Plugin, plugin
 from reuse_sim.record import Metric
 
 METHOD = "Nothing is done. Nothing is measured. Nothing follows."
+SHARED = ("teachers",)
 METRICS = (Metric("toy/size", "1", "how large"), Metric("toy/share", "1", "which share", pooled=True))
 
 
