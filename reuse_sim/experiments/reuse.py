@@ -27,7 +27,7 @@ from reuse_sim.nets import Mlp
 from reuse_sim.outers import rival as rivals
 from reuse_sim.outers import training
 from reuse_sim.plugins import STRICT, Plugin, plugin
-from reuse_sim.record import Measured, finite
+from reuse_sim.record import Measured
 from reuse_sim.rng import stream, streams
 from reuse_sim.types import Access, Leaked, World
 
@@ -96,22 +96,24 @@ def cell(arms: Mapping[str, Config], seed: int, store: Store) -> Mapping[str, Me
     trained.append(store.stage("outers", train_outers, *trained, config=arms, seed=seed))
     measured = store.stage("outer figures", measure_outers, *trained, config=arms, seed=seed).values
     sha256 = hashlib.sha256("".join(s.sha256 for s in trained).encode()).hexdigest()
-    records = {}
-    for name, outer in measured.items():
-        metrics, lost = finite({**outer["metrics"], **human})
-        broken = trained[-1].values["broken"].get(name)
-        records[name] = Measured(metrics, outer["parts"], sha256, "failed" if broken else "ok", broken or lost)
-    return records
+    broken = trained[-1].values["broken"]
+    return {
+        name: Measured(
+            {**outer["metrics"], **human},
+            outer["parts"],
+            sha256,
+            "failed" if name in broken else "ok",
+            broken.get(name, ""),
+        )
+        for name, outer in measured.items()
+    }
 
 
 def memory_bytes(arms: Mapping[str, Config]) -> int:
     """Peak of one cell: the larger of training people, training outers, and measuring, in float32 with a margin."""
     c = next(iter(arms.values()))
     world, human, population, outer = c.world.build(), c.human.build(), c.population, c.outer.build()
-    net, measured = (
-        world.human_net(human.width),
-        population.count - max(0, population.humans * bool(population.held_out)),
-    )
+    net, measured = world.human_net(human.width), len(range(population.count)[population.measured])
     networks = 2 * (population.count + population.siblings * measured)
     units = sum(net.sizes)
     people = networks * (8 * net.p + 8 * net.sizes[-1] * human.width + human.batch * (50 * world.d + 4 * units))
