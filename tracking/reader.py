@@ -38,12 +38,13 @@ def locate(project: Path, sweep_id: str | None, scenario: str | None) -> tuple[s
     """
     client = store.connect(project)
     try:
-        condition = f"tags.sweep_id = '{sweep_id}'" if sweep_id else "tags.kind IN ('record', 'summary')"
+        condition = f"tags.sweep_id = '{sweep_id}'" if sweep_id else "tags.sweep_id != ''"
         page = client.search_runs(_experiments(client, scenario), condition, max_results=1)
     except Exception as error:
         raise store.Unreachable(store.one_line(error, project)) from error
     if not page:
-        raise store.Unreachable(f"{store.uri(project)}: no runs of {sweep_id or scenario or 'any scenario'} are there")
+        what = f"of {scenario or sweep_id}" if scenario or sweep_id else "of any scenario"
+        raise store.Unreachable(f"no runs {what} are tracked; `reuse-sim sync` sends what was run here")
     return page[0].data.tags["sweep_id"], page[0].info.experiment_id
 
 

@@ -115,12 +115,12 @@ def claims(sweep: Sweep, records: Sequence[RunRecord]) -> str:
 
 
 def definitions(metrics: Sequence[Metric]) -> str:
-    """A line per metric: unit, meaning, formula (TeX)."""
-    def formula(m: Metric) -> str:
-        return f"${m.formula}$" if m.formula else "—"
+    """A list item per metric: unit, meaning, formula (TeX), which breaks no lines and would burst a table."""
+    def item(m: Metric) -> str:
+        unit = "" if m.unit in ("", "1") else f" ({m.unit})"
+        return f"- `{m.name}`{unit}: {' '.join(m.meaning.split())}" + (f" ${m.formula}$" if m.formula else "")
 
-    return table(["metric", "unit", "meaning", "formula"],
-                 ([f"`{m.name}`", m.unit or "—", m.meaning, formula(m)] for m in metrics))
+    return "\n".join(map(item, metrics))
 
 
 def manifest(sweep: Sweep, records: Sequence[RunRecord]) -> str:

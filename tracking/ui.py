@@ -38,10 +38,12 @@ def open_ui(project: Path, sweep_id: str | None, scenario: str | None, port: int
     if store.is_server(address):
         _show(address.rstrip("/") + path, browser, notice)
         return
-    with served(address, port) as base:
+    for number in (signal.SIGTERM, signal.SIGHUP):  # else these would end us and leave the server behind
+        signal.signal(number, lambda number, frame: sys.exit(128 + number))
+    with served(address, port) as (base, server), contextlib.suppress(KeyboardInterrupt):
         _show(base + path, browser, notice)
-        with contextlib.suppress(KeyboardInterrupt):
-            signal.pause()
+        server.wait()
+        raise store.Unreachable(f"the MLflow server ended with exit code {server.returncode}")
 
 
 def view_path(project: Path, sweep_id: str | None = None, scenario: str | None = None) -> str:
@@ -51,8 +53,8 @@ def view_path(project: Path, sweep_id: str | None = None, scenario: str | None =
 
 
 @contextlib.contextmanager
-def served(address: str, port: int | None) -> Iterator[str]:
-    """An MLflow server on the store `address`, ended on leaving; yields its address."""
+def served(address: str, port: int | None) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """An MLflow server on the store `address`, ended on leaving; yields its address and process."""
     port = port or _free_port(5000)
     base = f"http://127.0.0.1:{port}"
     if not _is_free(port):
@@ -64,7 +66,7 @@ def served(address: str, port: int | None) -> Iterator[str]:
                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
     try:
         _wait(child, base)
-        yield base
+        yield base, child
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(child.pid, signal.SIGTERM)

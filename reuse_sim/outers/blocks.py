@@ -33,7 +33,9 @@ def scale_gradient(shared: Tensor, pressure: Tensor | float) -> Tensor:
     """`shared` `(A, …)` unchanged in value, its gradient multiplied by `pressure` (`(A,)` or a number)."""
     if not shared.requires_grad:
         return shared
-    factor = pressure.reshape(-1, *[1] * (shared.dim() - 1)) if isinstance(pressure, Tensor) else pressure
+    factor = torch.as_tensor(pressure)
+    if not factor.any():
+        return shared.detach()
     scaled = shared.view_as(shared)
-    scaled.register_hook(lambda gradient: gradient * factor)
+    scaled.register_hook(lambda gradient: gradient * factor.reshape(-1, *[1] * (shared.dim() - 1)))
     return scaled

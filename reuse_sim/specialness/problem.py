@@ -109,7 +109,9 @@ class Problem:
         variance = f.var(correction=0)
 
         def cost(theta: Tensor) -> Tensor:
-            return (world.human_answer(net, theta, x) - f).square().mean(-1) / variance
+            # One θ, as samplers ask for it, without its leading dimension: plain products, half the time.
+            answers = world.human_answer(net, theta[0] if len(theta) == 1 else theta, x)
+            return (answers - f).square().mean(-1).reshape(len(theta)) / variance
 
         return Problem(
             dim=net.p,
