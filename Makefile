@@ -45,8 +45,8 @@ docs: $(STAMP)
 	@echo "docs/_build/html/index.html"
 
 results: $(STAMP)
-	@for file in $(RESULTS); do $(BIN) -m reuse_sim run $$file || exit; done
-	$(BIN) -m reuse_sim report
+	@for file in $(RESULTS); do \
+		$(BIN) -m reuse_sim run $$file && $(BIN) -m reuse_sim report $$(basename $$file .yaml) || exit; done
 
 install: $(STAMP)
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from reuse_sim.record import Metric, RunRecord, Sweep, aggregate, verdicts
+from reuse_sim.record import Expectation, Metric, RunRecord, Sweep, aggregate, verdicts
 from tracking import figures, tables
 from tracking.limits import limits
 from tracking.records import in_order
@@ -41,7 +41,7 @@ def finding(sweep: Sweep, records: Sequence[RunRecord]) -> str:
         return f"No world counts: {reasons or 'nothing ran'}."
     if sweep.expect:
         (e, first), *others = zip(sweep.expect, verdicts(sweep, records), strict=True)
-        said = f"{_clause(e.sentence)}: {first['verdict']} ({tables.decided(e, first)})."
+        said = _said(e, first)
         return f"{said} {_others([v for _, v in others])}" if others else said
     rows = aggregate(sweep, in_order(sweep, records))
     for metric in figures.headline(sweep):
@@ -93,8 +93,13 @@ def index(folder: Path) -> str:
 def _found(sweep: Sweep, records: Sequence[RunRecord]) -> list[str]:
     if not sweep.expect or not any(r.status == "ok" for r in records):
         return [finding(sweep, records)]
-    return ["\n".join(f"- **{v['verdict'].capitalize()}**: {_clause(e.sentence)} ({tables.decided(e, v)})."
-                      for e, v in zip(sweep.expect, verdicts(sweep, records), strict=True))]
+    pairs = zip(sweep.expect, verdicts(sweep, records), strict=True)
+    return ["\n".join(f"- {_said(e, v, mark='**')}" for e, v in pairs)]
+
+
+def _said(e: Expectation, verdict: Mapping[str, Any], mark: str = "") -> str:
+    clause = _line(e.sentence).rstrip(".")
+    return f"{mark}{verdict['verdict'].capitalize()}{mark}: {clause} ({tables.decided(e, verdict)})."
 
 
 def _others(found: Sequence[Mapping[str, Any]]) -> str:
@@ -111,10 +116,6 @@ def _sections(metrics: Sequence[Metric]) -> dict[str, list[Metric]]:
     for m in metrics:
         found.setdefault(m.name.rpartition("/")[0] or "other", []).append(m)
     return found
-
-
-def _clause(sentence: str) -> str:
-    return _line(sentence).rstrip(".")
 
 
 def _line(text: str) -> str:

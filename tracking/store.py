@@ -137,7 +137,7 @@ def _probe(address: str) -> None:
     parts = urlsplit(address)
     if is_server(address):
         try:
-            urllib.request.urlopen(address.rstrip("/") + "/health", timeout=DEADLINE_S).close()
+            urllib.request.urlopen(address.rstrip("/") + "/health", timeout=2 * DEADLINE_S).close()
         except urllib.error.HTTPError as answer:
             answer.close()  # it is there; behind a proxy /health may be closed
     elif parts.scheme == "sqlite":

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import pyro
 import pytest
 import torch
+from scipy.integrate import quad
 
 from reuse_sim.rng import stream
 from reuse_sim.specialness import estimate, svi
@@ -30,24 +33,32 @@ def test_ten_parameters_within_half_a_bit() -> None:
 
 
 def test_a_prior_of_the_wrong_scale_is_noticed() -> None:
-    problem, wrong = linear(scale=1.3)
-    _, right = linear()
-    assert abs(wrong.bits - right.bits) > 0.5  # or the fault could not be seen
+    problem, right = linear(scale=1.3)
     e = found(problem)
-    assert not e.low - 0.01 < right.bits < e.high + 0.01
+    assert e.status == "converged"
+    assert abs(e.bits - right.bits) > 4 * e.diagnostics["error_bits"] + 0.1
 
 
 def test_too_few_steps_are_flagged() -> None:
     problem, truth = linear()
     e = found(problem, svi.Plan(steps=100, draws=1000))
-    assert e.status != "converged" and "steps" in e.status or "k-hat" in e.status
+    assert "k-hat" in e.status
     assert e.bound == "upper" and e.low == 0 and e.high > truth.bits
 
 
-def test_a_posterior_of_two_humps_is_bounded_or_flagged() -> None:
-    # One Gaussian covers one of two equal humps: the bound holds, one bit too high.
-    e = found(two_basins(), svi.Plan(steps=600))
-    assert e.diagnostics["elbo_bits"] > 0 and e.high >= e.bits
+def test_a_second_basin_is_flagged_and_the_bound_holds() -> None:
+    # One normal finds one of two equal humps: one bit too high, with weights that look fine.
+    problem = two_basins()
+
+    def density(t: float) -> float:
+        return math.exp(-(t**2) / 8 - problem.strength * (abs(t) - 3) ** 2) / (2 * math.pi * 4) ** 0.5
+
+    truth = -math.log2(quad(density, -20, 20, points=[-3, 3], epsabs=1e-14)[0])
+    e = found(problem)
+    assert e.diagnostics["pareto_k"] < 0.7
+    assert e.bits - truth == pytest.approx(1, abs=0.05)
+    assert "ended elsewhere" in e.status and e.bound == "upper"
+    assert e.low < truth < e.high
 
 
 def test_nothing_of_pyro_s_or_torch_s_global_state_moves() -> None:

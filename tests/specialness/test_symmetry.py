@@ -56,8 +56,8 @@ def test_copies_answer_alike_and_the_aligned_one_is_the_nearest(net: Mlp, seed: 
 @pytest.mark.parametrize("net", NETS)
 def test_a_symmetric_measure_puts_one_copy_s_share_into_the_cell(net: Mlp) -> None:
     s = symmetry.of_net(net)
-    theta, centre = torch.randn(20_000, net.p, generator=stream(0, "theta")), torch.randn(net.p, generator=stream(1, "c"))
-    share, expected = s.inside(theta, centre).double().mean().item(), 2**-s.log2_copies
+    theta, centre = (torch.randn(n, net.p, generator=stream(n, "theta")) for n in (20_000, 1))
+    share, expected = s.inside(theta, centre[0]).double().mean().item(), 2**-s.log2_copies
     assert abs(share - expected) < 4 * (expected / 20_000) ** 0.5
 
 

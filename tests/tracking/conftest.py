@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import itertools
 import math
+import os
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 from reuse_sim.record import Band, Expectation, Metric, RunRecord, Sweep, to_json
 
+ROOT = Path(__file__).parents[2]
 METRICS = (
     Metric("human/off_fit", "R²", "How well the human answers off-distribution.", r"R^2(H, f)"),
     Metric("outer/off_fit", "R²", "How well the outer model answers off-distribution."),
@@ -78,22 +83,20 @@ def _record(sweep, i, point, seed, arm):
 
 
 @pytest.fixture(scope="session")
-def empty_store(tmp_path_factory):
-    """An MLflow database without runs; making one takes seconds, copying it nothing."""
-    from tracking import store
-
-    project = tmp_path_factory.mktemp("empty")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        store.connect(project)
-    return project / "mlflow.db"
+def new_store(tmp_path_factory):
+    """A project whose store a process of its own has just made, and what that process printed."""
+    project = tmp_path_factory.mktemp("new")
+    code = "import sys; from pathlib import Path; from tracking import store; store.connect(Path(sys.argv[1]))"
+    env = {k: v for k, v in os.environ.items() if k != "MLFLOW_TRACKING_URI"} | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", code, str(project)], capture_output=True, text=True, cwd="/", env=env)
+    return project, done.stdout + done.stderr
 
 
 @pytest.fixture
-def project(tmp_path, empty_store, monkeypatch):
-    """A project folder with an empty store."""
+def project(tmp_path, new_store, monkeypatch):
+    """A project folder with an empty store: making one takes seconds, copying it nothing."""
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    shutil.copy(empty_store, tmp_path / "mlflow.db")
+    shutil.copy(new_store[0] / "mlflow.db", tmp_path)
     return tmp_path
 
 

@@ -118,10 +118,10 @@ def test_limits_name_arm_and_figures(make_sweep, make_records):
 def test_the_finding_is_one_line_of_plain_words(make_sweep, make_records):
     sweep = make_sweep()
     said = report.finding(sweep, make_records(sweep))
-    assert re.fullmatch(r"With all its bits, the outer model reuses the human: supported "
+    assert re.fullmatch(r"Supported: With all its bits, the outer model reuses the human "
                         r"\(0\.7\d \[0\.\d\d, 0\.\d\d\], 8 worlds\)\. Of 1 other claim: 1 supported\.", said)
     flat = change(make_records(sweep), lambda r: r.arm == "all", **{"inheritance/causal_private": 0.02})
-    assert "reuses the human: refuted (" in report.finding(sweep, flat)
+    assert report.finding(sweep, flat).startswith("Refuted: With all its bits")
     wide = replace(sweep, expect=(sweep.expect[0], replace(sweep.expect[1], supported=Band(1.0, 2.0))))
     assert report.finding(wide, make_records(sweep)).endswith("Of 1 other claim: 1 undecided (null).")
     alone = replace(sweep, expect=sweep.expect[:1])
