@@ -55,8 +55,8 @@ $(STAMP): pyproject.toml constraints.txt
 	@test -e $(VENV) || $(MAKE) -s $(VENV)
 	@$(BIN) -m pip --version >/dev/null || \
 		{ echo "make: $(VENV) has no working pip; remove it with 'make clean' and run this again" >&2; exit 2; }
-	@echo "Installing into $(VENV): some minutes the first time"
-	$(BIN) -m pip install --disable-pip-version-check -c constraints.txt -e ".[dev,docs]"
+	@echo "Installing into $(VENV), silently: some minutes the first time"
+	$(BIN) -m pip install --disable-pip-version-check -q -c constraints.txt -e ".[dev,docs]"
 	@touch $@
 
 $(VENV):

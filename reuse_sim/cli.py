@@ -192,8 +192,8 @@ def clean(yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = Fals
     """Remove the stored stage results of the project (records, reports and MLflow stay)."""
     import shutil
 
-    from reuse_sim.cells import store_path
     from reuse_sim.results import here
+    from reuse_sim.sweep import store_path
 
     store = store_path(here())
     size = sum(f.stat().st_size for f in store.rglob("*") if f.is_file())

@@ -133,7 +133,7 @@ def load(path: Path | str) -> Results:
         raise InputError(str(file), error.strerror or str(error), "a readable records file") from error
     except ValueError as error:
         raise InputError(str(file), str(error), "a whole records file", "Run the scenario again") from error
-    from reuse_sim.journal import in_order
+    from reuse_sim.sweep.journal import in_order
 
     return Results(sweep, tuple(in_order(sweep, records)))
 
@@ -142,7 +142,8 @@ def records_file(path: Path | str) -> Path:
     """The records file that `path` means; see `load`."""
     given = Path(path)
     if given.suffix in (".yaml", ".yml"):
-        from reuse_sim import cells, scenario
+        from reuse_sim import scenario
+        from reuse_sim.sweep import cells
 
         file = cells.folder(scenario.load(given)) / "records.jsonl"
         if not file.exists():

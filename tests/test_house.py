@@ -21,8 +21,8 @@ FLOORS: tuple[dict[str, str], ...] = (
     # Each domain folder is a part of its own: no folder imports a sibling.
     {name: name for name in ("worlds", "humans", "leaks", "outers", "inheritance", "specialness")},
     {"experiments": "experiments", "testing": "testing"},
-    dict.fromkeys(("yaml_positions", "overrides", "claims", "forms", "scenario_schema", "scenario"), "scenario"),
-    dict.fromkeys(("cells", "journal", "workers", "sweep", "results", "summary"), "runs"),
+    {"scenario": "scenario"},
+    dict.fromkeys(("sweep", "results", "summary"), "runs"),
     {"cli": "top", "__main__": "top", "__init__": "top"},
 )
 LIGHT = {"reuse_sim", "reuse_sim.__main__", "reuse_sim.cli"}
@@ -141,8 +141,8 @@ def safe_reading(module: str, tree: ast.Module) -> Iterator[str]:
     for name, node in imports(tree):
         if name.split(".")[0] in ("pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal", "yaml"):
             yield f"line {node.lineno}: {name} is not for reading files here"
-        if name.startswith("ruamel") and module != "reuse_sim.yaml_positions":
-            yield f"line {node.lineno}: only reuse_sim.yaml_positions reads YAML"
+        if name.startswith("ruamel") and module != "reuse_sim.scenario.reading":
+            yield f"line {node.lineno}: only reuse_sim.scenario.reading reads YAML"
     for name, node in calls(tree):
         if name in ("torch.load", "eval", "exec", "numpy.load", "pandas.read_pickle"):
             yield f"line {node.lineno}: {name} can run what it reads"
@@ -199,7 +199,7 @@ def test_the_house_stands(rule: Rule) -> None:
         (passed_randomness, "reuse_sim.nets", "import torch\ntorch.randn(3)"),
         (safe_reading, "reuse_sim.artifacts", "import torch\ntorch.load('x', weights_only=True)"),
         (safe_reading, "reuse_sim.artifacts", "import pickle"),
-        (safe_reading, "reuse_sim.yaml_positions", "import yaml"),
+        (safe_reading, "reuse_sim.scenario.reading", "import yaml"),
         (safe_reading, "reuse_sim.sweep", "from ruamel.yaml import YAML"),
         (no_print, "tracking.ui", "print('here')"),
     ],

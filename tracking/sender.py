@@ -38,7 +38,7 @@ class Sender:
         self._present = {}
         for run in store.runs(self._client, [self._experiment], f"tags.sweep_id = '{self._sweep.sweep_id}'"):
             key, sha = run.data.tags.get("task_key", ""), run.data.tags.get("record_sha256", "")
-            if sha and run.info.status != "RUNNING" and key not in self._present:
+            if sha and key not in self._present:
                 self._present[key] = run.info.run_id, sha
             else:
                 self._put_away(run.info.run_id)

@@ -40,7 +40,7 @@ def open_ui(project: Path, sweep_id: str | None, scenario: str | None, port: int
         return
     for number in (signal.SIGTERM, signal.SIGHUP):  # else these would end us and leave the server behind
         signal.signal(number, lambda number, frame: sys.exit(128 + number))
-    with served(address, port) as (base, server), contextlib.suppress(KeyboardInterrupt):
+    with served(project, port) as (base, server), contextlib.suppress(KeyboardInterrupt):
         _show(base + path, browser, notice)
         server.wait()
         raise store.Unreachable(f"the MLflow server ended with exit code {server.returncode}")
@@ -53,13 +53,14 @@ def view_path(project: Path, sweep_id: str | None = None, scenario: str | None =
 
 
 @contextlib.contextmanager
-def served(address: str, port: int | None) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    """An MLflow server on the store `address`, ended on leaving; yields its address and process."""
+def served(project: Path, port: int | None) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """An MLflow server on the project's store, ended on leaving; yields its address and process."""
     port = port or _free_port(5000)
     base = f"http://127.0.0.1:{port}"
     if not _is_free(port):
         raise store.Unreachable(f"port {port} is taken; choose another")
-    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", address, "--host", "127.0.0.1",
+    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", store.uri(project),
+               "--artifacts-destination", (project.resolve() / "mlartifacts").as_uri(), "--host", "127.0.0.1",
                "--port", str(port), "--workers", "1"]
     # Its own session: ending it must end its workers too, and Ctrl-C is ours to handle.
     child = subprocess.Popen(command, env={**store.QUIET, **os.environ}, stdin=subprocess.DEVNULL,

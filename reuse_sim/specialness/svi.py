@@ -70,7 +70,7 @@ def fit(problem: Problem, plan: Plan, generator: torch.Generator, start: Tensor 
     # Whitened, z = θ / sd, so that one learning rate suits every parameter.
     model = reparam(problem.model, config={"theta": LocScaleReparam(0.0)})
     with global_state(generator), pyro.get_param_store().scope():
-        at = init_to_value(values={"theta_decentered": lowest / sd})
+        at = init_to_value(values={"theta": lowest})
         guide = AutoMultivariateNormal(model, init_loc_fn=at, init_scale=0.1)
         optimiser = ClippedAdam({"lr": 0.02, "lrd": 0.01 ** (1 / plan.steps), "clip_norm": 100.0})
         loss = Trace_ELBO(num_particles=plan.particles, vectorize_particles=True, max_plate_nesting=0)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -161,7 +162,8 @@ def test_a_process_killed_while_sending_leaves_nothing_behind(project, sweep, ma
     records = make_records(long)
     keep(long, records)
     code = "import sys; from pathlib import Path; from tracking.recorder import sync; sync(Path(sys.argv[1]))"
-    child = subprocess.Popen([sys.executable, "-c", code, str(project)])
+    env = {**os.environ, "PYTHONPATH": str(Path(sender.__file__).parents[1])}
+    child = subprocess.Popen([sys.executable, "-c", code, str(project)], env=env)
     while not runs():
         assert child.poll() is None
         time.sleep(0.05)
@@ -177,7 +179,7 @@ NOWHERE = {
     "nonsense": "expected http(s)://HOST or sqlite:////PATH",
     "http://": "no host given",
     "gopher://example.org/x": "",
-    "sqlite:////no/such/folder/mlflow.db": "unable to open database file",
+    "sqlite:////dev/null/mlflow.db": "unable to open database file",
     "postgresql://me:hunter2@127.0.0.1:1/db": "",
 }
 

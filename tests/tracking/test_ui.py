@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -13,6 +14,7 @@ import time
 import urllib.parse
 import urllib.request
 import zlib
+from pathlib import Path
 
 import pytest
 
@@ -90,7 +92,7 @@ def test_a_taken_port_is_said(tracked):
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        with pytest.raises(store.Unreachable, match=f"port {port} is taken"), ui.served("sqlite:///x", port):
+        with pytest.raises(store.Unreachable, match=f"port {port} is taken"), ui.served(tracked, port):
             pass
         assert ui._free_port(port) != port
 
@@ -113,7 +115,8 @@ def test_serve_record_through_it_and_leave_nothing(tracked, tmp_path, make_sweep
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         port = unused.getsockname()[1]
-    child = subprocess.Popen([sys.executable, "-c", code, str(tracked), str(port)], stdout=subprocess.PIPE, text=True)
+    child = subprocess.Popen([sys.executable, "-c", code, str(tracked), str(port)], stdout=subprocess.PIPE, text=True,
+                             cwd=tracked, env={**os.environ, "PYTHONPATH": str(Path(ui.__file__).parents[1])})
     assert child.stdout
     with child.stdout, ended(child):
         url = child.stdout.readline().strip()
@@ -131,6 +134,7 @@ def test_serve_record_through_it_and_leave_nothing(tracked, tmp_path, make_sweep
         ((header, found),) = reader.read(tmp_path, "over_http")
         assert header == sweep and sorted(r.task_key for r in found) == sorted(r.task_key for r in records)
     assert child.returncode == 0
+    assert list((tracked / "mlartifacts").rglob("report.md"))
     deadline = time.monotonic() + 10
     while not ui._is_free(port):
         assert time.monotonic() < deadline

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from reuse_sim.errors import InputError, nearest
 from reuse_sim.plugins import Plugin, Room, option_names
-from reuse_sim.yaml_positions import Document, Key, dotted, parse, shown
+from reuse_sim.scenario.reading import Document, Key, dotted, parse, shown
 
 _EXPECTED = {
     "int_type": "a whole number", "int_from_float": "a whole number", "float_type": "a number", "string_type": "text",

@@ -18,13 +18,13 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from reuse_sim import claims, forms
 from reuse_sim.errors import InputError, nearest
 from reuse_sim.modules import import_user_module, is_in_project, module_sha256, project_path, same_source
-from reuse_sim.overrides import Override, apply, check, from_document, from_text, settle
 from reuse_sim.plugins import STRICT, built_ins
 from reuse_sim.record import Expectation, Metric
-from reuse_sim.yaml_positions import Document, read, shown
+from reuse_sim.scenario import claims, forms
+from reuse_sim.scenario.overrides import Override, apply, check, from_document, from_text, settle
+from reuse_sim.scenario.reading import Document, read, shown
 
 
 class Common(BaseModel):
@@ -164,7 +164,7 @@ def experiment_module(name: str, where: str) -> ModuleType:
 
 def schema() -> dict[str, Any]:
     """JSON Schema (draft 2020-12) of scenario files, with the built-in experiments and plug-ins."""
-    from reuse_sim.scenario_schema import build
+    from reuse_sim.scenario.json_schema import build
 
     return build(Common, {name: experiment_module(name, name).Config for name in built_ins("experiments")})
 

@@ -19,13 +19,13 @@ from types import FrameType
 
 import torch
 
-from reuse_sim import workers as pool
 from reuse_sim.artifacts import environment
-from reuse_sim.cells import CellDone, folder, run_cell, without_figures
 from reuse_sim.errors import InputError
-from reuse_sim.journal import opened
 from reuse_sim.record import RunRecord, Sweep
 from reuse_sim.scenario import Cell, Scenario
+from reuse_sim.sweep import workers as pool
+from reuse_sim.sweep.cells import CellDone, folder, run_cell, without_figures
+from reuse_sim.sweep.journal import opened
 
 GIB = 2**30
 LIBRARIES_BYTES = 400 * 2**20

@@ -10,11 +10,11 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from reuse_sim.claims import mark
 from reuse_sim.errors import InputError, nearest
-from reuse_sim.overrides import Override, apply, check, from_document, from_value, place, settle
 from reuse_sim.plugins import Plugin
-from reuse_sim.yaml_positions import Document, Key, dotted, shown
+from reuse_sim.scenario.claims import mark
+from reuse_sim.scenario.overrides import Override, apply, check, from_document, from_value, place, settle
+from reuse_sim.scenario.reading import Document, Key, dotted, shown
 
 MAX_POINTS = 10_000
 

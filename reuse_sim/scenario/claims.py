@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field, model_validator
 from reuse_sim.errors import InputError, nearest
 from reuse_sim.plugins import STRICT
 from reuse_sim.record import Band, Expectation
-from reuse_sim.yaml_positions import Document, Key, shown
+from reuse_sim.scenario.reading import Document, Key, shown
 
 UNKNOWN = "an unknown key"
 Axes = Mapping[str, Sequence[Any]]

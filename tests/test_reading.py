@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from reuse_sim.errors import InputError
-from reuse_sim.yaml_positions import parse, read
+from reuse_sim.scenario.reading import parse, read
 
 
 def refusal(function: Any, *args: Any) -> str:

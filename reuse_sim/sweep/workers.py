@@ -19,9 +19,9 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-from reuse_sim.cells import FULL, CellDone, run_cell, without_figures
 from reuse_sim.plugins import project_path
 from reuse_sim.scenario import Cell, Scenario
+from reuse_sim.sweep.cells import FULL, CellDone, run_cell, without_figures
 
 _spawn = multiprocessing.get_context("spawn")
 
