@@ -116,7 +116,9 @@ def memory_bytes(arms: Mapping[str, Config]) -> int:
     net, measured = world.human_net(human.width), len(range(population.count)[population.measured])
     networks = 2 * (population.count + population.siblings * measured)
     units = sum(net.sizes)
-    people = networks * (8 * net.p + 8 * net.sizes[-1] * human.width + human.batch * (50 * world.d + 4 * units))
+    people = networks * (
+        8 * net.p + 8 * net.sizes[-1] * human.width + getattr(human, "batch", 32) * (50 * world.d + 4 * units)
+    )
     parameters = outer.init(net, [torch.Generator()]).numel()
     wide = getattr(outer, "width", 64) + units
     outers = len(arms) * (8 * parameters + outer.humans_per_step * 2 * outer.batch * 6 * wide)
