@@ -154,6 +154,8 @@ def report(name: Name = None) -> None:
     if not sweeps:
         raise InputError(name or "report", "no tracked run", "one", "Run a scenario first, or `sync` what was run")
     for sweep, records in sweeps:
+        if not name and sweep.scenario.endswith("-smoke"):
+            continue  # a smoke run is no result
         typer.echo(_shown(pages.write(sweep, records, project / "docs" / "results", docs=True)))
 
 

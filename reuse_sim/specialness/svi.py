@@ -34,7 +34,7 @@ class Plan(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    steps: int = Field(default=2000, ge=100, le=1_000_000)
+    steps: int = Field(default=1000, ge=100, le=1_000_000)
     particles: int = Field(default=16, ge=2, le=4096)
     draws: int = Field(default=4000, ge=100, le=1_000_000)
 
@@ -62,7 +62,7 @@ def estimate(
 
 
 def fit(problem: Problem, plan: Plan, generator: torch.Generator, start: Tensor | None = None) -> Guide:
-    """SVI with Adam, its rate falling from .02 to .0002, from the lowest of eight descents (and of `start`)."""
+    """SVI with Adam, its rate falling from .05 to .0005, from the lowest of eight descents (and of `start`)."""
     sd, starts = problem.reference.sd, problem.descents(8, generator)
     if start is not None:
         starts = torch.cat([starts, start.to(starts.dtype)[None]])
@@ -72,7 +72,7 @@ def fit(problem: Problem, plan: Plan, generator: torch.Generator, start: Tensor 
     with global_state(generator), pyro.get_param_store().scope():
         at = init_to_value(values={"theta": lowest})
         guide = AutoMultivariateNormal(model, init_loc_fn=at, init_scale=0.1)
-        optimiser = ClippedAdam({"lr": 0.02, "lrd": 0.01 ** (1 / plan.steps), "clip_norm": 100.0})
+        optimiser = ClippedAdam({"lr": 0.05, "lrd": 0.01 ** (1 / plan.steps), "clip_norm": 100.0})
         loss = Trace_ELBO(num_particles=plan.particles, vectorize_particles=True, max_plate_nesting=0)
         svi = SVI(model, guide, optimiser, loss)
         losses = [svi.step() for _ in range(plan.steps)]
