@@ -32,7 +32,8 @@ python_maximum_signature_line_length = 90
 # Other projects' names have no page here, and no network is asked for one.
 nitpick_ignore_regex = [
     (r"py:.*", r"(?!reuse_sim|tracking).*"),
-    (r"py:.*", r"reuse_sim\.plugins\.Annotated|reuse_sim\.scenario\.overrides\.Model"),  # how type checkers see them, no objects
+    # Known to type checkers only.
+    (r"py:.*", r"reuse_sim\.plugins\.Annotated|reuse_sim\.scenario\.overrides\.Model"),
 ]
 
 

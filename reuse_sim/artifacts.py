@@ -30,7 +30,7 @@ from torch import Tensor
 from reuse_sim.modules import module_sha256
 
 FORMAT = 1
-LIBRARIES = ("torch", "numpy", "scipy", "pyro-ppl")
+LIBRARIES = ("numpy", "scipy", "pyro-ppl")
 _log = logging.getLogger(__name__)
 
 Notice = Callable[[str], None]
@@ -140,7 +140,9 @@ def environment() -> dict[str, Any]:
 
 @functools.cache
 def _fixed_environment() -> dict[str, Any]:
-    return {"python": platform.python_version(), **{name: version(name) for name in LIBRARIES},
+    return {"python": platform.python_version(),
+            # torch by its own word, for the build (cpu, cu130) is no part of the package's version.
+            "torch": str(torch.__version__), **{name: version(name) for name in LIBRARIES},
             "cpu_capability": torch.backends.cpu.get_cpu_capability(),
             "platform": f"{platform.system()}-{platform.machine()}", "source_sha256": source_sha256()}
 

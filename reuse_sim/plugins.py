@@ -196,7 +196,7 @@ def missing_members(room: str, built: Any) -> list[str]:
     """Members of the room's protocol that an object lacks, methods that cannot be called included."""
     protocol = getattr(importlib.import_module("reuse_sim.types"), ROOMS[room])
     methods = {name for name, value in vars(protocol).items() if callable(value) and not name.startswith("_")}
-    members = sorted(methods | {name for name in protocol.__annotations__ if not name.startswith("_")})
+    members = sorted(methods | {name for name, value in vars(protocol).items() if isinstance(value, property)})
     if isinstance(built, type):  # a class has the methods of its objects, but is none of them
         return members
     return [m for m in members if not hasattr(built, m) or (m in methods and not callable(getattr(built, m)))]

@@ -24,9 +24,15 @@ class World(Protocol):
     exact expected on-distribution loss of a human; humans that train on the population use it.
     """
 
-    d: int
-    tolerance: float
-    """An answer is right within half of this (absolute, in units of the teacher's sd on-distribution)."""
+    @property
+    def d(self) -> int:
+        """Inputs of a question."""
+        ...
+
+    @property
+    def tolerance(self) -> float:
+        """An answer is right within half of this, in units of the teacher's sd on-distribution."""
+        ...
 
     def teacher(self, generators: Sequence[torch.Generator]) -> Tensor:
         """θ1 of one fresh teacher per generator, `(T, p1)`."""
@@ -68,7 +74,10 @@ class Fit:
 class Human(Protocol):
     """A limited learner of the teacher. `off_share` > 0 trains a *repaired* human instead."""
 
-    width: int
+    @property
+    def width(self) -> int:
+        """Hidden units."""
+        ...
 
     def init(self, world: World, generators: Sequence[torch.Generator]) -> Tensor:
         """Initialisations `(N, p2)`."""
@@ -98,7 +107,10 @@ class Leaked:
 class LeakChannel(Protocol):
     """Which bits of a coded θ2 are revealed. The mask depends on the generator only, never on θ2."""
 
-    of: Literal["own", "unrelated", "sibling"]
+    @property
+    def of(self) -> Literal["own", "unrelated", "sibling"]:
+        """Whose bits: the human's own, those of the same human in an unrelated world, a sibling's."""
+        ...
 
     def reveal(self, theta_human: Tensor, scale: Tensor, generator: torch.Generator) -> Leaked:
         """Leak θ2 `(…, p2)`, coded with half-range `scale` `(p2,)` per parameter.
@@ -127,14 +139,40 @@ class Outer(Protocol):
     `off_labels` and `behaviour_weight` are dials of its training, applied by `outers.training`.
     """
 
-    behaviour_weight: float
-    off_labels: Literal["none", "teacher"]
-    steps: int
-    rate: float
-    batch: int
-    off_batch: int
-    humans_per_step: int
-    """Questions per human on- and off-distribution, and humans asked about, in one training step."""
+    @property
+    def behaviour_weight(self) -> float:
+        """How hard predicting the human pulls on what both heads share."""
+        ...
+
+    @property
+    def off_labels(self) -> Literal["none", "teacher"]:
+        """Off-distribution truth in training: none, or the teacher's."""
+        ...
+
+    @property
+    def steps(self) -> int:
+        """Training steps."""
+        ...
+
+    @property
+    def rate(self) -> float:
+        """First learning rate."""
+        ...
+
+    @property
+    def batch(self) -> int:
+        """On-distribution questions per human and step."""
+        ...
+
+    @property
+    def off_batch(self) -> int:
+        """Off-distribution questions per human and step."""
+        ...
+
+    @property
+    def humans_per_step(self) -> int:
+        """Humans asked about in one step."""
+        ...
 
     def init(self, net: Mlp, generators: Sequence[torch.Generator]) -> Tensor:
         """Own parameters `(A, p)`, one generator per arm (equal generators give equal starts)."""

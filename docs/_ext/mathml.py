@@ -13,12 +13,19 @@ from sphinx.writers.html5 import HTML5Translator
 
 logger = logging.getLogger(__name__)
 
+# Bars in pairs, so that they embrace what is between them, and what is then raised is the whole.
+PAIRS = {r"\lVert": r"\left\|", r"\rVert": r"\right\|", r"\lvert": r"\left|", r"\rvert": r"\right|"}
+# A bar over an expression only stretches in a maths font; a border (pages.css) needs none.
+OVERLINE = re.compile(r'<mover><mrow>((?:(?!<mover>).)*?)</mrow><mo accent="true">&#x02015;</mo></mover>')
+
 
 def to_mathml(node: nodes.Element, display: str) -> str:
     """The node's LaTeX as a MathML element; what cannot be converted is a warning, so the strict build fails."""
     latex = node.astext()
+    for bar, paired in PAIRS.items():
+        latex = latex.replace(bar, paired)
     try:
-        element = convert(latex, display=display)
+        element = OVERLINE.sub(r'<mrow class="overline">\1</mrow>', convert(latex, display=display))
     except Exception as error:  # the converter has no common error class
         element, unknown = f"<code>{html.escape(latex)}</code>", [str(error) or type(error).__name__]
     else:
