@@ -105,14 +105,12 @@ def weigh(problem: Problem, guide: Guide, plan: Plan, generator: torch.Generator
     bound_error = float(within.std()) / len(within) ** 0.5 / LN2
 
     k, drift, elsewhere = pareto_k(within, plan.draws), _drift(guide.elbo_bits), _elsewhere(problem, guide)
-    wrong = []
-    if k > K_HAT:
-        wrong.append(f"the guide is no good proposal (Pareto k-hat {k:.2f} > {K_HAT}): an upper bound only; try nuts")
-    if elsewhere:
-        wrong.append(f"{elsewhere} of {len(guide.starts)} descents ended elsewhere: an upper bound only; try nuts")
+    doubts = [f"Pareto k-hat {k:.2f} > {K_HAT}"] * (k > K_HAT)
+    doubts += [f"{elsewhere} of {len(guide.starts)} descents ended outside of it"] * (elsewhere > 0)
+    believed = not doubts
+    wrong = [] if believed else [f"the guide is not the posterior ({', '.join(doubts)}): an upper bound only; try nuts"]
     if drift > DRIFT_BITS:
         wrong.append(f"the ELBO still moved by {drift:.1f} bits over the last tenth: take more steps")
-    believed = k <= K_HAT and not elsewhere
     low, high = limits(bits, error) if believed else (min(0.0, bits), max(bits, limits(bound, bound_error)[1]))
     return Estimate(
         bits=bits, low=low, high=high, bound="two-sided" if believed else "upper", kind="global",

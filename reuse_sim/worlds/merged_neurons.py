@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 from pydantic import Field
@@ -90,13 +90,26 @@ class MergedNeurons:
 def relu_kernel(u: Tensor, v: Tensor) -> Tensor:
     """E relu(u_a·x) relu(v_b·x) over x ~ N(0, I): `(…, a, d)`, `(…, b, d)` -> `(…, a, b)`.
 
-    Arc-cosine kernel of degree one (Cho & Saul 2009): |u||v| (sin φ + (π − φ) cos φ) / 2π. The cosine
-    is kept 1e-7 from ±1, where the derivative of arccos diverges; the value moves by less than 1e-7.
+    Arc-cosine kernel of degree one (Cho & Saul 2009): |u||v| (sin φ + (π − φ) cos φ) / 2π, φ the angle.
     """
     norms = u.norm(dim=-1).unsqueeze(-1) * v.norm(dim=-1).unsqueeze(-2)
-    cosine = (u @ v.transpose(-1, -2) / norms.clamp_min(1e-12)).clamp(-1 + 1e-7, 1 - 1e-7)
-    angle = torch.acos(cosine)
-    return norms * (torch.sin(angle) + (math.pi - angle) * cosine) / (2 * math.pi)
+    cosine = u @ v.transpose(-1, -2) / norms.clamp_min(1e-12)
+    return norms * _Angular.apply(cosine.clamp(-1, 1)) / (2 * math.pi)
+
+
+class _Angular(torch.autograd.Function):
+    """sin φ + (π − φ) cos φ of c = cos φ. Its derivative is π − φ: finite where arccos' own is not."""
+
+    @staticmethod
+    def forward(ctx: Any, c: Tensor) -> Tensor:  # type: ignore[override]
+        beyond = math.pi - torch.acos(c)
+        ctx.save_for_backward(beyond)
+        return (1 - c * c).sqrt() + beyond * c
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
+        (beyond,) = ctx.saved_tensors
+        return gradient * beyond
 
 
 def build(

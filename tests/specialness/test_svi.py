@@ -57,7 +57,7 @@ def test_a_second_basin_is_flagged_and_the_bound_holds() -> None:
     e = found(problem)
     assert e.diagnostics["pareto_k"] < 0.7
     assert e.bits - truth == pytest.approx(1, abs=0.05)
-    assert "ended elsewhere" in e.status and e.bound == "upper"
+    assert "descents ended outside" in e.status and e.bound == "upper"
     assert e.low < truth < e.high
 
 
