@@ -150,12 +150,11 @@ def report(name: Name = None) -> None:
 
     project = here()
     with _unreachable_as_error():
-        sweeps = reader.read(project, name)
+        # A smoke run is no result, unless asked for by name.
+        sweeps = [s for s in reader.read(project, name) if name or not s[0].scenario.endswith("-smoke")]
     if not sweeps:
         raise InputError(name or "report", "no tracked run", "one", "Run a scenario first, or `sync` what was run")
     for sweep, records in sweeps:
-        if not name and sweep.scenario.endswith("-smoke"):
-            continue  # a smoke run is no result
         typer.echo(_shown(pages.write(sweep, records, project / "docs" / "results", docs=True)))
 
 

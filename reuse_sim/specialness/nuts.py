@@ -119,6 +119,6 @@ def _status(agreement: float, effective: float, divergent: float, error: float) 
         wrong.append(f"only {effective:.0f} effective draws (< {ESS:.0f}): take more draws")
     if divergent > 0.01:
         wrong.append(f"{divergent:.0%} of transitions diverged: take more warm-up")
-    if error > ERROR_BITS:
+    if not error <= ERROR_BITS:  # not a number, where the Gaussian never met the cell
         wrong.append(f"the bridge's standard error is {error:.1f} bits (> {ERROR_BITS:.0f}): take more draws")
     return "; ".join(wrong) or "converged"

@@ -27,6 +27,8 @@ from reuse_sim.types import Estimate
 
 K_HAT, DRIFT_BITS = 0.7, 0.5
 """Beyond these a figure is not called converged."""
+ENOUGH = 50
+"""Draws that a cell must hold to be weighed alone."""
 
 
 class Plan(BaseModel):
@@ -93,14 +95,16 @@ def weigh(problem: Problem, guide: Guide, plan: Plan, generator: torch.Generator
     noise = torch.randn(plan.draws, problem.dim, generator=generator, dtype=sd.dtype)
     theta = guide.mean + noise @ guide.factor.T
     log_w = problem.log_joint(theta) - normal.log_prob(theta)
-    inside = torch.ones(plan.draws, dtype=torch.bool)
+    inside, copies_bits = torch.ones(plan.draws, dtype=torch.bool), 0.0
     if problem.symmetry:
-        inside = problem.symmetry.inside(theta / sd, guide.mean / sd)
+        near = problem.symmetry.inside(theta / sd, guide.mean / sd)
+        if near.sum() >= ENOUGH:  # a guide spread over many cells is weighed as it is: one cell, no copies
+            inside, copies_bits = near, problem.symmetry_bits
     share = float(inside.double().mean())
     within = log_w[inside]
-    bound = -(float(within.mean()) + math.log(share)) / LN2 - problem.symmetry_bits
+    bound = -(float(within.mean()) + math.log(share)) / LN2 - copies_bits
     weights = torch.where(inside, (log_w - within.max()).exp(), 0.0)
-    bits = -float(weights.mean().log() + within.max()) / LN2 - problem.symmetry_bits
+    bits = -float(weights.mean().log() + within.max()) / LN2 - copies_bits
     error = float(weights.std() / weights.mean()) / plan.draws**0.5 / LN2
     bound_error = float(within.std()) / len(within) ** 0.5 / LN2
 
@@ -116,8 +120,8 @@ def weigh(problem: Problem, guide: Guide, plan: Plan, generator: torch.Generator
         bits=bits, low=low, high=high, bound="two-sided" if believed else "upper", kind="global",
         status="; ".join(wrong) or "converged",
         diagnostics={"pareto_k": k, "elbo_bits": bound, "elbo_drift_bits": drift, "error_bits": error,
-                     "descents_elsewhere": elsewhere,
-                     "inside_share": share, "evaluations": len(guide.elbo_bits) * plan.particles + plan.draws,
+                     "descents_elsewhere": elsewhere, "inside_share": share,
+                     "evaluations": len(guide.elbo_bits) * plan.particles + plan.draws,
                      **problem.report},
     )
 

@@ -9,10 +9,11 @@ import pytest
 import torch
 from scipy.integrate import quad
 
+from reuse_sim.nets import Mlp
 from reuse_sim.rng import stream
 from reuse_sim.specialness import estimate, svi
 
-from .cases import linear, two_basins
+from .cases import linear, ridge, two_basins
 
 PLAN = svi.Plan(steps=600)
 
@@ -59,6 +60,15 @@ def test_a_second_basin_is_flagged_and_the_bound_holds() -> None:
     assert e.bits - truth == pytest.approx(1, abs=0.05)
     assert "descents ended outside" in e.status and e.bound == "upper"
     assert e.low < truth < e.high
+
+
+@pytest.mark.parametrize(("hidden", "strength"), [(6, 1e-9), (6, 20.0), (2, 1e-9), (2, 20.0)])
+def test_copies_are_counted_once_whether_the_guide_covers_one_cell_or_many(hidden: int, strength: float) -> None:
+    # The posterior is one normal around 0, which the guide can be, over all 2^h h! cells.
+    problem, truth, _ = ridge(Mlp((1, hidden, 1), "tanh"), strength)
+    e = found(problem)
+    assert e.high > truth - 0.01
+    assert abs(e.bits - truth) < 4 * e.diagnostics["error_bits"] + 0.05
 
 
 def test_nothing_of_pyro_s_or_torch_s_global_state_moves() -> None:
