@@ -17,7 +17,7 @@ from pydantic import BaseModel, Field, model_validator
 from torch import Tensor
 
 from reuse_sim.artifacts import Store, Stored
-from reuse_sim.errors import Refusal
+from reuse_sim.errors import InputError, Refusal
 from reuse_sim.humans import people as society
 from reuse_sim.humans.people import People, Population
 from reuse_sim.inheritance import figures
@@ -69,6 +69,20 @@ class Config(BaseModel):
         if self.population.held_out and self.leak.options.get("of") == "sibling":
             raise ValueError("leak.of: sibling needs population.held_out: 0, for only measured humans have siblings")
         return self
+
+
+def check(arms: Mapping[str, Config]) -> None:
+    """Let every arm answer one blank question. Raises InputError where world, human and outer do not fit together."""
+    for name, arm in arms.items():
+        world, outer = arm.world.build(), arm.outer.build()
+        net = world.human_net(arm.human.build().width)
+        blank = torch.zeros(1, 1, net.p)
+        access = Access(Leaked(blank, blank), torch.zeros(1, 1, 1) if arm.rival != "none" else None)
+        try:
+            theta = outer.init(net, [stream(0, "check")])
+            outer.answer(world, net, theta, torch.zeros(1, 1, 1, world.d), access)
+        except InputError as e:
+            raise InputError(f"arm {name}: {e.where}", e.got, e.expected, e.do) from e
 
 
 def cell(arms: Mapping[str, Config], seed: int, store: Store) -> Mapping[str, Measured]:

@@ -134,7 +134,8 @@ def find_project(path: Path) -> Path:
 def experiment_module(name: str, where: str) -> ModuleType:
     """The module of an experiment. Raises InputError, with `where`, if there is none or it lacks a part.
 
-    Beside its parts it may have SHARED, the names of Config's fields that all arms of a cell must have in common.
+    Beside its parts it may have SHARED, the names of Config's fields that all arms of a cell must have in common, and
+    `check(arms)`, which raises InputError where a cell's parts do not fit together.
     """
     known = built_ins("experiments")
     if name in known:
@@ -169,6 +170,14 @@ def schema() -> dict[str, Any]:
     return build(Common, {name: experiment_module(name, name).Config for name in built_ins("experiments")})
 
 
+def _fits(module: ModuleType, arms: dict[str, Any], params: dict[str, Any], document: Document) -> None:
+    try:
+        getattr(module, "check", lambda arms: None)(arms)
+    except InputError as e:
+        at = f"(at {', '.join(f'{k}={v}' for k, v in params.items())})" if params else ""
+        raise InputError(f"{document.name}: {e.where}", e.got, e.expected, f"{e.do} {at}".strip()) from e
+
+
 def _load(document: Document, settings: Sequence[Override], smoke: bool) -> Scenario:
     """One form of a document, inside its project's path."""
     changes = list(settings)
@@ -185,6 +194,8 @@ def _load(document: Document, settings: Sequence[Override], smoke: bool) -> Scen
     written = forms.read(document, [], HEAD)
     form = forms.read(document, changes, HEAD)
     grid = tuple(forms.grid(form, module.Config, document, HEAD, getattr(module, "SHARED", ())))
+    for params, arms in grid:
+        _fits(module, arms, params, document)
     claims.check(common.expect, [m.name for m in module.METRICS], list(form.arms), written.values, document)
     axes = forms.canonical_axes(form, [params for params, _ in grid])
     expect, left_out = claims.settle(common.expect, form.values, axes)

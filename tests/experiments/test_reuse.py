@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from reuse_sim.artifacts import Store
-from reuse_sim.errors import Refusal
+from reuse_sim.errors import InputError, Refusal
 from reuse_sim.experiments import reuse
 from reuse_sim.experiments.reuse import Config, cell
+from reuse_sim.scenario import load
 
 SMALL = {
     "world": {"use": "merged_neurons", "d": 6},
@@ -98,6 +99,21 @@ def test_the_leaked_sibling_is_left_out_of_every_comparison(store, everyone_fail
     arms = configs()
     cell({name: arms[name] for name in ("all", "sibling")}, 0, store)
     assert seen == [(4, 4), (3, 3)]
+
+
+def test_parts_that_do_not_fit_together_are_found_before_anything_runs(tmp_path):
+    (tmp_path / "mine.yaml").write_text("""
+experiment: reuse
+seeds: 1
+world: {use: merged_neurons}
+human: {use: descent}
+leak: {use: prefix}
+outer: {use: context}
+""")
+    with pytest.raises(InputError, match=r"mine.yaml: arm main: outer: context: .*one hidden layer.*use outer: slot"):
+        load(tmp_path / "mine.yaml")
+    with pytest.raises(InputError, match=r"arm main: rival: .*outer: slot"):
+        load(tmp_path / "mine.yaml", ["world={use: radius}", "rival=matched"])
 
 
 def test_siblings_leak_only_where_outers_are_measured_on_their_own_humans():
