@@ -37,7 +37,9 @@ def write(sweep: Sweep, records: Sequence[RunRecord], folder: Path, *, docs: boo
 def finding(sweep: Sweep, records: Sequence[RunRecord]) -> str:
     """What was found, on one line: the first claim and how the others went, or the first headline by arm."""
     if not any(r.status == "ok" for r in records):
-        reasons = "; ".join(dict.fromkeys(_line(r.reason) for r in records if r.reason))
+        # Without the traceback's path, which is another for every world.
+        said = [re.sub(r" \(traceback in [^)]*\)", "", _line(r.reason)) for r in records if r.reason]
+        reasons = "; ".join(dict.fromkeys(said))
         return f"No world counts: {reasons or 'nothing ran'}."
     if sweep.expect:
         (e, first), *others = zip(sweep.expect, verdicts(sweep, records), strict=True)
