@@ -17,10 +17,10 @@ import torch
 
 import reuse_sim
 from reuse_sim import scenario, sweep
-from reuse_sim.sweep import cells, journal, running
 from reuse_sim.artifacts import write_atomic
 from reuse_sim.errors import InputError
 from reuse_sim.record import RunRecord, from_json, read_records, to_json
+from reuse_sim.sweep import cells, journal, running
 
 
 def run(project: Path, *overrides: str, workers: int = 1, **hooks) -> sweep.Outcome:
