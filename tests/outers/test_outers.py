@@ -113,3 +113,24 @@ def test_the_rival_errs_as_much_as_the_human_on_distribution_and_otherwise_elsew
     mixed = rival.answer(MERGED, other, theta, s, teacher, x)
     assert float((mixed - truth).square().mean()) == pytest.approx(float((answers - truth).square().mean()), rel=1e-4)
     assert other.activation == "tanh" and rival.rival_net(RADIUS.human_net(3)).activation == "relu"
+
+
+@pytest.mark.parametrize(("off_labels", "sees"), [("none", False), ("teacher", True)])
+def test_off_distribution_truth_reaches_only_the_arm_that_has_it(off_labels, sees, monkeypatch):
+    """Make every off-distribution truth another one (those questions have inner sum 0): who notices?"""
+    outer = slot.build(width=4, steps=10, batch=8, off_batch=4, off_labels=off_labels)
+    net = MERGED.human_net(3)
+    theta, teacher = net.init(streams(0, ["h"])), MERGED.teacher(streams(0, ["t"]))
+    leaked, honest = Leaked(theta[None], torch.ones(1, 1, net.p)), type(MERGED).answer
+
+    def trained():
+        room = training.Classroom(MERGED, net, theta, teacher)
+        return training.train([outer], room, leaked, streams(0, ["o"]), stream(0, "q")).theta
+
+    def dishonest(world, theta_teacher, x):
+        inside = x @ theta_teacher.unflatten(-1, (5, 5)).transpose(-1, -2)
+        return honest(world, theta_teacher, x) + 3.0 * (inside.sum(-1).abs() < 1e-4)
+
+    before = trained()
+    monkeypatch.setattr(type(MERGED), "answer", dishonest)
+    assert torch.equal(before, trained()) != sees
