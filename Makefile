@@ -56,7 +56,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(BIN) -m pip --version >/dev/null || \
 		{ echo "make: $(VENV) has no working pip; remove it with 'make clean' and run this again" >&2; exit 2; }
 	@echo "Installing into $(VENV), silently: some minutes the first time"
-	$(BIN) -m pip install --disable-pip-version-check -q -c constraints.txt -e ".[dev,docs]"
+	$(BIN) -m pip install --disable-pip-version-check -q -c constraints.txt -e ".[dev,docs,fast]"
 	@touch $@
 
 $(VENV):

@@ -17,7 +17,7 @@ import platform
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ from torch import Tensor
 from reuse_sim.modules import module_sha256
 
 FORMAT = 1
-LIBRARIES = ("numpy", "scipy", "pyro-ppl")
+LIBRARIES = ("numpy", "scipy", "pyro-ppl", "numba")
 _log = logging.getLogger(__name__)
 
 Notice = Callable[[str], None]
@@ -142,9 +142,17 @@ def environment() -> dict[str, Any]:
 def _fixed_environment() -> dict[str, Any]:
     return {"python": platform.python_version(),
             # torch by its own word, for the build (cpu, cu130) is no part of the package's version.
-            "torch": str(torch.__version__), **{name: version(name) for name in LIBRARIES},
+            "torch": str(torch.__version__), **{name: _version(name) for name in LIBRARIES},
             "cpu_capability": torch.backends.cpu.get_cpu_capability(),
             "platform": f"{platform.system()}-{platform.machine()}", "source_sha256": source_sha256()}
+
+
+def _version(name: str) -> str | None:
+    """An installed package's version; None for an extra that is not installed."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
 
 
 @functools.cache

@@ -189,6 +189,25 @@ def ui(
 
 
 @app.command()
+def bench(
+    name: Annotated[str, typer.Argument(metavar="train|sample", show_default=False)],
+    rounds: Annotated[int, typer.Option(min=1, help="Times that every variant runs.")] = 9,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
+) -> None:
+    """Time the engines beside other tools (pip install 'reuse_sim[bench]') and the machine's own limit."""
+    with _stdout_for_json(as_json) as out:
+        import json
+
+        from reuse_sim import bench, summary
+
+        result = bench.run(name, rounds)
+        if as_json:
+            out.write(json.dumps(result, allow_nan=False) + "\n")
+        else:
+            bench.show(name, result, summary.console(sys.stdout))
+
+
+@app.command()
 def clean(yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False) -> None:
     """Remove the stored stage results of the project (records, reports and MLflow stay)."""
     import shutil

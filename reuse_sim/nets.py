@@ -95,3 +95,11 @@ class Mlp:
     def forward(self, theta: Tensor, x: Tensor) -> Tensor:
         """Answers `(…, n, out)`."""
         return self.layers(theta, x)[-1]
+
+
+def first_output(net: Mlp, theta: Tensor, x: Tensor) -> Tensor:
+    """The answers `(…, n)` of humans who say what their network's first output is.
+
+    A world with `human_answer = staticmethod(first_output)` has its humans trained by an engine.
+    """
+    return net.forward(theta, x)[..., 0]

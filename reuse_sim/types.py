@@ -63,11 +63,19 @@ class World(Protocol):
 
 @dataclass(frozen=True)
 class Fit:
-    """A trained population: θ `(N, p)`, the last loss `(N,)`, and per network where it broke, if it did."""
+    """A trained population of N networks: θ `(N, p)` and the last loss `(N,)` that was computed of each.
+
+    A network that broke keeps its last finite θ; `broken` has the sentence that says when. One that met the
+    loss to stop at keeps its θ from then on; `stopped` has the step. `iterates` `(k, N, p)` are θ as they were
+    before each of the k steps that were asked for; `engine` is what trained them.
+    """
 
     theta: Tensor
     loss: Tensor
     broken: Mapping[int, str] = field(default_factory=dict)
+    stopped: Mapping[int, int] = field(default_factory=dict)
+    iterates: Tensor | None = None
+    engine: str = ""
 
 
 @runtime_checkable

@@ -16,11 +16,11 @@ ROOT = Path(__file__).parents[1]
 
 # Lowest first; a module imports its own part of the house and what lies below it.
 FLOORS: tuple[dict[str, str], ...] = (
-    dict.fromkeys(("errors", "rng", "stats", "record", "types", "nets", "train"), "ground")
+    dict.fromkeys(("errors", "rng", "stats", "record", "types", "nets", "engines", "train"), "ground")
     | dict.fromkeys(("artifacts", "modules", "plugins"), "ground"),
     # Each domain folder is a part of its own: no folder imports a sibling.
     {name: name for name in ("worlds", "humans", "leaks", "outers", "inheritance", "specialness")},
-    {"experiments": "experiments", "testing": "testing"},
+    {"experiments": "experiments", "testing": "testing", "bench": "bench"},
     {"scenario": "scenario"},
     dict.fromkeys(("sweep", "results", "summary"), "runs"),
     {"cli": "top", "__main__": "top", "__init__": "top"},

@@ -9,16 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from reuse_sim.train import descend
+from reuse_sim.engines.spec import BLOCK, Adam, Fresh, Rows
+from reuse_sim.nets import first_output
+from reuse_sim.train import descend, train
 from reuse_sim.types import Fit, World
-
-BLOCK = 50  # steps whose questions are drawn at once: one draw per network, not one per step
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,7 @@ class Descent:
     steps: int
     rate: float
     batch: int
+    engine: Literal["auto", "torch", "numba"] = "auto"
 
     def init(self, world: World, generators: Sequence[torch.Generator]) -> Tensor:
         return world.human_net(self.width).init(generators)
@@ -39,27 +40,47 @@ class Descent:
         generators: Sequence[torch.Generator],
         off_share: float = 0.0,
     ) -> Fit:
-        net = world.human_net(self.width)
-        exact = getattr(world, "human_loss", None)
-        blocks: dict[str, tuple[Tensor, Tensor]] = {}
+        net, exact = world.human_net(self.width), getattr(world, "human_loss", None)
+        on, off = self._batch(off_share, exact is not None)
 
-        def error(theta: Tensor, step: int, draw_name: str) -> Tensor:
-            """Mean squared error `(N,)` on this step's questions of the named distribution."""
-            if step % BLOCK == 0:
-                draw = getattr(world, draw_name)
-                x = draw(theta_teacher, self.batch * BLOCK, generators)
-                blocks[draw_name] = x, world.answer(theta_teacher, x)
-            rows = slice(step % BLOCK * self.batch, (step % BLOCK + 1) * self.batch)
-            x, y = (t[:, rows] for t in blocks[draw_name])
-            return (world.human_answer(net, theta, x) - y).square().mean(-1)
+        def draw(members: slice, n: int) -> tuple[Tensor, Tensor]:
+            """n questions each, `on` then `off` of them to a step."""
+            theta_1, own, steps = theta_teacher[members], generators[members], n // (on + off)
+            parts = []
+            if on:
+                parts.append(world.on_distribution(theta_1, steps * on, own).unflatten(1, (steps, on)))
+            if off:
+                parts.append(world.off_distribution(theta_1, steps * off, own).unflatten(1, (steps, off)))
+            x = torch.cat(parts, dim=2).flatten(1, 2)
+            return x, world.answer(theta_1, x).unsqueeze(-1)
+
+        questions = Fresh(draw, on + off)
+        if exact is None and world.human_answer is first_output:
+            adam = Adam(self.rate)
+            return train(net, theta_0, questions, steps=self.steps, optimizer=adam, engine=self.engine)
+        block: Rows | None = None
+
+        def error(theta: Tensor, step: int) -> Tensor:
+            nonlocal block
+            if block is None or step % BLOCK == 0:
+                block = questions.block(slice(None))
+            x, y = block.step(step % BLOCK)
+            return (world.human_answer(net, theta, x) - y[..., 0]).square().mean(-1)
 
         def loss(theta: Tensor, step: int) -> Tensor:
-            on = exact(net, theta, theta_teacher) if exact else error(theta, step, "on_distribution")
-            if off_share == 0:
-                return on
-            return (1 - off_share) * on + off_share * error(theta, step, "off_distribution")
+            if exact is None:
+                return error(theta, step)
+            on_loss = exact(net, theta, theta_teacher)
+            return on_loss if off_share == 0 else (1 - off_share) * on_loss + off_share * error(theta, step)
 
         return descend(loss, theta_0, steps=self.steps, rate=self.rate)
+
+    def _batch(self, off_share: float, exact: bool) -> tuple[int, int]:
+        """On- and off-distribution questions of a step: twice as many for a repaired human, `off_share` of them off."""
+        if off_share == 0:
+            return self.batch, 0
+        off = self.batch if exact else min(max(1, round(2 * self.batch * off_share)), 2 * self.batch - 1)
+        return 0 if exact else 2 * self.batch - off, off
 
 
 def build(
@@ -67,6 +88,9 @@ def build(
     steps: Annotated[int, Field(gt=0, le=1_000_000, description="steps of Adam, cosine rate")] = 1500,
     rate: Annotated[float, Field(gt=0, le=10, description="first learning rate")] = 0.02,
     batch: Annotated[int, Field(gt=0, le=65_536, description="fresh questions per step")] = 32,
+    engine: Annotated[
+        Literal["auto", "torch", "numba"], Field(description="what trains it; auto is numba where that can")
+    ] = "auto",
 ) -> Descent:
     """A human of one hidden layer, trained by Adam."""
-    return Descent(width, steps, float(rate), batch)
+    return Descent(width, steps, float(rate), batch, engine)

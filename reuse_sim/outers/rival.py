@@ -12,8 +12,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from reuse_sim.engines.spec import Adam, Fresh
 from reuse_sim.nets import Mlp
-from reuse_sim.train import descend
+from reuse_sim.train import train as fit
 from reuse_sim.types import Fit, World
 
 WIDTH, STEPS, RATE, BATCH = 128, 1000, 0.01, 256
@@ -27,11 +28,11 @@ def rival_net(human: Mlp) -> Mlp:
 def train(world: World, net: Mlp, theta_teacher: Tensor, generators: Sequence[torch.Generator]) -> Fit:
     """One rival per row of θ1 `(N, p1)`; `generators` give starts and questions."""
 
-    def loss(theta: Tensor, _step: int) -> Tensor:
-        x = world.on_distribution(theta_teacher, BATCH, generators)
-        return (net.forward(theta, x)[..., 0] - world.answer(theta_teacher, x)).square().mean(-1)
+    def draw(members: slice, n: int) -> tuple[Tensor, Tensor]:
+        x = world.on_distribution(theta_teacher[members], n, generators[members])
+        return x, world.answer(theta_teacher[members], x).unsqueeze(-1)
 
-    return descend(loss, net.init(generators), steps=STEPS, rate=RATE)
+    return fit(net, net.init(generators), Fresh(draw, BATCH), steps=STEPS, optimizer=Adam(RATE))
 
 
 def shrinkage(raw: Tensor, truth: Tensor, human: Tensor) -> Tensor:

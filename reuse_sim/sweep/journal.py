@@ -19,7 +19,7 @@ from reuse_sim.artifacts import canonical, named, write_atomic
 from reuse_sim.errors import InputError
 from reuse_sim.record import RunRecord, Sweep, from_json, read_records, to_json
 
-ENVIRONMENT = ("python", "torch", "numpy", "scipy", "pyro-ppl", "threads", "cpu_capability", "platform",
+ENVIRONMENT = ("python", "torch", "numpy", "scipy", "pyro-ppl", "numba", "threads", "cpu_capability", "platform",
                "source_sha256")
 """Entries of a sweep's manifest that must agree for stored stages to be continued bit-exactly."""
 

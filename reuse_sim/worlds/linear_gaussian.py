@@ -16,7 +16,7 @@ from pydantic import Field
 from torch import Tensor
 
 from reuse_sim.errors import InputError
-from reuse_sim.nets import Mlp
+from reuse_sim.nets import Mlp, first_output
 
 
 @dataclass(frozen=True)
@@ -58,9 +58,7 @@ class LinearGaussian:
         """d inputs, one output, no bias and no hidden units: `width` is of no account here."""
         return Mlp((self.d, 1), bias=False)
 
-    def human_answer(self, net: Mlp, theta_human: Tensor, x: Tensor) -> Tensor:
-        """θ2·x, `(…, n)`."""
-        return net.forward(theta_human, x)[..., 0]
+    human_answer = staticmethod(first_output)
 
     def human_loss(self, net: Mlp, theta_human: Tensor, theta_teacher: Tensor) -> Tensor:
         """The exact E (H − f)² on-distribution, Σ_i variance_i (θ2_i − θ1_i)², `(N,)`."""

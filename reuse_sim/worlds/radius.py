@@ -16,7 +16,7 @@ from pydantic import Field
 from scipy.special import jv
 from torch import Tensor
 
-from reuse_sim.nets import Mlp
+from reuse_sim.nets import Mlp, first_output
 
 BALL = 2.0
 SHELL = 1.2
@@ -84,9 +84,7 @@ class Radius:
         """A tanh perceptron 4-`width`-1."""
         return Mlp((self.d, width, 1), "tanh")
 
-    def human_answer(self, net: Mlp, theta_human: Tensor, x: Tensor) -> Tensor:
-        """H(x), `(…, n)`."""
-        return net.forward(theta_human, x)[..., 0]
+    human_answer = staticmethod(first_output)
 
 
 def moments(w: Tensor, b: Tensor, a: Tensor) -> tuple[Tensor, Tensor]:
