@@ -221,6 +221,26 @@ def test_a_network_stops_at_the_first_loss_that_is_low_enough(monkeypatch, chunk
         assert abs(fit.loss[i] - losses[met.get(i, 149), i]) <= 1e-14
 
 
+def test_one_that_stops_takes_none_along():
+    x, y = questions()
+    theta = torch.cat([start(1), start(1) + 1e-9])
+    losses = (NET.forward(theta, x) - y).square().mean((1, 2))
+    how = dict(steps=1, optimizer=Sgd(0.1), stop_loss=losses.mean().item(), engine="torch")
+    assert train(NET, theta, Fixed(x, y), **how).stopped == {int(losses.argmin()): 0}
+
+
+def test_those_that_stay_keep_their_own_minibatches():
+    x, y = (torch.stack([t, t.flip(0), t + 1]) for t in questions())
+    theta = start(3)
+    found = []
+    for first in (0.0, math.nan):
+        theta[0] += first
+        asked = Fixed(x, y, batch=5, generators=streams(3, ["a", "b", "c"]))
+        found.append(train(NET, theta, asked, steps=BLOCK + 5, optimizer=Sgd(0.1), engine="torch"))
+    assert list(found[1].broken) == [0]
+    assert torch.equal(found[0].theta[1:], found[1].theta[1:])
+
+
 def test_all_may_stop_and_no_more_is_asked():
     asked = []
 
@@ -294,7 +314,8 @@ def test_torchs_threads_are_one_within_and_as_they_were_after(monkeypatch, threa
         assert {count for count, _ in within} == {1}
         assert (threading.get_ident() in {ident for _, ident in within}) == (threads == 1)
         assert torch.get_num_threads() == 2
-        value_and_grad(NET, *questions(), engine="torch")(start(2))
+        monkeypatch.setattr(stacked, "value_and_grad", lambda *_: lambda theta: torch.get_num_threads())
+        assert value_and_grad(NET, *questions(), engine="torch")(start(2)) == 1
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
