@@ -93,13 +93,11 @@ def train(
     work = Work(net, heads, optimizer, clip, stop_loss)
     chosen = choose(engine, work, theta_0.dtype, theta_0.device)
     clock = _Clock(len(theta_0), steps, progress)
-    training = _Training(
-        chosen, work, theta_0.detach(), questions, rates(optimizer.rate, schedule, steps), tuple(save), clock
-    )
-    n, on_cpu = len(theta_0), theta_0.device.type == "cpu"
-    size = chosen.CHUNK if on_cpu else n
-    chunks = [slice(a, min(a + size, n)) for a in range(0, n, size)]
-    _side_by_side(training, chunks, threads or torch.get_num_threads())
+    each = rates(optimizer.rate, schedule, steps)
+    training = _Training(chosen, work, theta_0.detach(), questions, each, tuple(save), clock)
+    threads, n = threads or torch.get_num_threads(), len(theta_0)
+    size = _chunk_size(chosen, n, threads) if theta_0.device.type == "cpu" else n
+    _side_by_side(training, [slice(a, min(a + size, n)) for a in range(0, n, size)], threads)
     return training.fit()
 
 
@@ -240,6 +238,12 @@ def _sentences(broken: Mapping[int, int], rates: Sequence[float]) -> dict[int, s
         i: f"network {i}: loss not finite at step {step} with rate {rates[step]:.3g}"
         for i, step in sorted(broken.items())
     }
+
+
+def _chunk_size(engine: Engine, n: int, threads: int) -> int:
+    if threads == 1:
+        return engine.CHUNK
+    return max(engine.CHUNK, min(getattr(engine, "CROWD", engine.CHUNK), -(-n // threads)))
 
 
 def _side_by_side(training: _Training, chunks: Sequence[slice], threads: int) -> None:

@@ -56,6 +56,11 @@ def questions(n: int = 32, columns: int = 1) -> tuple[torch.Tensor, torch.Tensor
     return x, torch.stack([(x[:, 0] * x[:, 1] > 0.2 * k).double() for k in range(columns)], 1)
 
 
+def chunks_of(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("CHUNK", "CROWD"):
+        monkeypatch.setattr(stacked, name, size)
+
+
 def plain(net: Mlp, theta, x, y, optimizer, loss, steps, clip=None, schedule=None):
     """One network the usual way: modules, an optimiser of torch, a loop."""
     layers = [torch.nn.Linear(a, b, dtype=theta.dtype) for a, b in zip(net.sizes, net.sizes[1:], strict=False)]
@@ -159,7 +164,7 @@ def test_chunks_and_threads_change_no_bit(monkeypatch, dtype):
     x, y = (t.to(dtype) for t in questions())
     found = []
     for chunk, threads in [(32, 1), (3, 1), (3, 2), (1, 2), (7, 3)]:
-        monkeypatch.setattr(stacked, "CHUNK", chunk)
+        chunks_of(chunk, monkeypatch)
         asked = Fixed(x, y, batch=8, generators=streams(5, [str(i) for i in range(10)]))
         fit = train(
             NET, start(10, dtype=dtype), asked, steps=70, optimizer=Adam(0.01), clip=0.1, save=(0, 33, 70),
@@ -204,7 +209,7 @@ def test_values_and_gradients_for_samplers():
 
 @pytest.mark.parametrize("chunk", [1, 2, 32])
 def test_a_network_stops_at_the_first_loss_that_is_low_enough(monkeypatch, chunk):
-    monkeypatch.setattr(stacked, "CHUNK", chunk)
+    chunks_of(chunk, monkeypatch)
     x, y = questions()
     how = dict(steps=150, optimizer=Adam(0.02), schedule="constant", engine="torch")
     limit = train(NET, start(4), Fixed(x, y), **dict(how, steps=101)).loss[1].item()  # its loss at step 100
@@ -272,7 +277,7 @@ def test_a_network_that_breaks_stops_alone_and_is_named(engine):
 
 
 def test_the_sentence_has_the_networks_number_the_step_and_the_rate_of_that_step(monkeypatch):
-    monkeypatch.setattr(stacked, "CHUNK", 4)
+    chunks_of(4, monkeypatch)
 
     def draw(members: slice, n: int) -> tuple[torch.Tensor, torch.Tensor]:
         x = torch.ones(members.stop - members.start, n, 3, dtype=torch.float64)
@@ -289,10 +294,25 @@ def test_the_sentence_has_the_networks_number_the_step_and_the_rate_of_that_step
 # Threads and progress --------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    ("n", "threads", "sizes"), [(70, 1, [32, 32, 6]), (70, 2, [35, 35]), (20, 2, [20]), (300, 2, [128, 128, 44])]
+)
+def test_chunks_are_small_but_not_so_small_that_threads_wait(n, threads, sizes):
+    asked = []
+
+    def draw(members: slice, rows: int) -> tuple[torch.Tensor, torch.Tensor]:
+        asked.append(members.stop - members.start)
+        return torch.zeros(1, rows, 3), torch.zeros(1, rows, 1)
+
+    theta = start(1, dtype=torch.float32).expand(n, -1)
+    train(NET, theta, Fresh(draw, 2), steps=1, optimizer=Sgd(0.1), engine="torch", threads=threads)
+    assert sorted(asked, reverse=True) == sizes
+
+
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("fails", [False, True])
 def test_torchs_threads_are_one_within_and_as_they_were_after(monkeypatch, threads, fails):
-    monkeypatch.setattr(stacked, "CHUNK", 1)
+    chunks_of(1, monkeypatch)
     within, before = [], torch.get_num_threads()
 
     def draw(members: slice, n: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -324,7 +344,7 @@ def test_torchs_threads_are_one_within_and_as_they_were_after(monkeypatch, threa
 def test_progress_is_told_about_once_per_second_and_at_the_end(monkeypatch):
     now = [0.0]
     monkeypatch.setattr(training.time, "monotonic", lambda: now[0])
-    monkeypatch.setattr(stacked, "CHUNK", 2)
+    chunks_of(2, monkeypatch)
 
     def draw(members: slice, n: int) -> tuple[torch.Tensor, torch.Tensor]:
         now[0] += 0.4  # a block takes so long

@@ -273,6 +273,36 @@ def transpose_16(typing, mem, to, ldt, a, lda):
 
 
 @intrinsic
+def copy(typing, to, i, source, j, count):
+    """`count` numbers from the j-th of one array to the i-th of another, both contiguous; at least 16 or by ones."""
+
+    def generate(ctx, b, sig, args):
+        a, z = (ctx.make_array(sig.args[n])(ctx, b, value=args[n]).data for n in (0, 2))
+        i, j, count = args[1], args[3], args[4]
+        short = b.icmp_signed("<", count, _int(LANES))
+
+        def move(load, store, step):
+            def one(k, _):
+                # The last sixteen may overlap those before.
+                k = b.mul(k, _int(step))
+                last = b.sub(count, _int(step))
+                k = b.select(b.icmp_signed("<", k, last), k, last)
+                store(b, load(b, b.gep(z, [b.add(j, k)])), b.gep(a, [b.add(i, k)]))
+                return []
+
+            return one
+
+        with b.if_else(short) as (few, many):
+            with few:
+                _loop(b, count, [], move(lambda b, p: b.load(p), lambda b, v, p: b.store(v, p), 1))
+            with many:
+                whole = b.sdiv(b.add(count, _int(LANES - 1)), _int(LANES))
+                _loop(b, whole, [], move(_load, _store, LANES))
+
+    return types.void(to, types.intp, source, types.intp, types.intp), generate
+
+
+@intrinsic
 def dots_16(typing, mem, c, a, lda, w, depth):
     """c[r] = Σ_k a[r, k] w[k] for 16 rows: a sum per lane, then a tree over neighbouring lanes."""
 
@@ -663,10 +693,9 @@ def advance(mem, state, plan, heads, weight, rule, x, y, index, batch, first, st
     for i in range(len(state)):
         if status[i] != RUNNING:
             continue
-        for j in range(size):
-            mem[j] = state[i, j]
-        for j in range(moments):
-            mem[2 * size + j] = state[i, size + j]
+        at = i * state.shape[1]
+        copy(mem, 0, state, at, size)
+        copy(mem, 2 * size, state, at + size, moments)
         for s in range(start, stop):
             k = s - first
             value = gradient(mem, plan, heads, weight, x, y, i, index, k, k * batch, asked, batch > 0 or s == start)
@@ -683,10 +712,8 @@ def advance(mem, state, plan, heads, weight, rule, x, y, index, batch, first, st
                 for j in range(size, 2 * size, LANES):
                     scale_16(mem, j, j, j, shrink)
             update(mem, size, rule, rates[s], s + 1)
-        for j in range(size):
-            state[i, j] = mem[j]
-        for j in range(moments):
-            state[i, size + j] = mem[2 * size + j]
+        copy(state, at, mem, 0, size)
+        copy(state, at + size, mem, 2 * size, moments)
 
 
 @part
@@ -694,32 +721,29 @@ def exchange(mem, at, plan, theta, n, out):
     """Between network n's row of θ `(c, p)`, layers as `(fan_out, fan_in)`, and the layout at `mem[at]`."""
     here = plan.scratch
     if not out:
-        for j in range(theta.shape[1]):
-            mem[here + j] = theta[n, j]
+        copy(mem, here, theta, n * theta.shape[1], theta.shape[1])
     for layer in range(len(plan.layers)):
         fan_in, fan_out, _, ld, w, b, _, _, _ = numbers(plan, layer)
         w, b, narrow = at + w, at + b, plan.narrow and layer == len(plan.layers) - 1
         for o in range(fan_out if narrow else 0):
-            for k in range(fan_in):
-                if out:
-                    mem[here + o * fan_in + k] = mem[w + o * ld + k]
-                else:
-                    mem[w + o * ld + k] = mem[here + o * fan_in + k]
+            if out:
+                copy(mem, here + o * fan_in, mem, w + o * ld, fan_in)
+            else:
+                copy(mem, w + o * ld, mem, here + o * fan_in, fan_in)
         if not narrow:
             if out:
                 transpose(mem, here, fan_in, w, ld, fan_in, fan_out)
             else:
                 transpose(mem, w, ld, here, fan_in, fan_out, fan_in)
         here += fan_in * fan_out
-        for o in range(fan_out if plan.bias else 0):
+        if plan.bias:
             if out:
-                mem[here + o] = mem[b + o]
+                copy(mem, here, mem, b, fan_out)
             else:
-                mem[b + o] = mem[here + o]
-        here += fan_out if plan.bias else 0
+                copy(mem, b, mem, here, fan_out)
+            here += fan_out
     if out:
-        for j in range(theta.shape[1]):
-            theta[n, j] = mem[plan.scratch + j]
+        copy(theta, n * theta.shape[1], mem, plan.scratch, theta.shape[1])
 
 
 @entry
@@ -727,13 +751,10 @@ def pack(mem, state, plan, theta, out):
     """θ `(c, p)` into `state` `(c, S)`, or the reverse."""
     for i in range(len(theta)):
         if out:
-            for j in range(plan.size):
-                mem[j] = state[i, j]
-            exchange(mem, 0, plan, theta, i, True)
-        else:
-            exchange(mem, 0, plan, theta, i, False)
-            for j in range(plan.size):
-                state[i, j] = mem[j]
+            copy(mem, 0, state, i * state.shape[1], plan.size)
+        exchange(mem, 0, plan, theta, i, out)
+        if not out:
+            copy(state, i * state.shape[1], mem, 0, plan.size)
 
 
 @entry

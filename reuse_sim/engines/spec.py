@@ -240,7 +240,7 @@ class Engine(Protocol):
 
     NAME: str
     CHUNK: int
-    """Networks of a chunk on the CPU."""
+    """Networks of a chunk on the CPU; with several threads up to `CROWD`, where an engine has it."""
 
     def unsupported(self, work: Work, dtype: torch.dtype, device: torch.device) -> str:
         """Why this engine cannot do it, in a sentence; empty where it can."""

@@ -25,6 +25,9 @@ from reuse_sim.nets import Mlp
 NAME = "torch"
 CHUNK = 32
 """Networks side by side: enough to hide the cost of a call, few enough to stay in cache."""
+CROWD = 128
+"""The same with several threads, which wait for Python's lock between calls: with 32 networks of width 16 two
+threads take longer than one, with 128 two thirds of its time."""
 PAD = 64
 
 
