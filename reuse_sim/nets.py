@@ -103,3 +103,8 @@ def first_output(net: Mlp, theta: Tensor, x: Tensor) -> Tensor:
     A world with `human_answer = staticmethod(first_output)` has its humans trained by an engine.
     """
     return net.forward(theta, x)[..., 0]
+
+
+def first_logit(net: Mlp, theta: Tensor, x: Tensor) -> Tensor:
+    """The same for yes-or-no questions, answered by −1 to 1: tanh(z/2) = 2σ(z) − 1 of the first output z."""
+    return torch.tanh(net.forward(theta, x)[..., 0] / 2)

@@ -364,6 +364,7 @@ def _sum(term):
 
 sum_16 = _sum(lambda b, v, total: b.fadd(total, v))
 squares_16 = _sum(lambda b, v, total: _fma(b, v, v, total))
+nothing_16 = _sum(lambda b, v, total: _fma(b, v, _all(0.0), total))  # 0, or NaN where a number is not finite
 
 
 # Functions of one number -----------------------------------------------------------------------------
@@ -602,8 +603,8 @@ def fill(mem, plan, x, y, i, index, k, first, m, slot):
 def gradient(mem, plan, heads, weight, x, y, i, index, k, start, asked, fresh):
     """The loss of the network at `mem[:size]`; its gradient goes to `mem[size:2 size]`.
 
-    It is number i of its chunk and asked `asked` questions of x and y: those in `index[i, k]`, or those from
-    `start` on. `fresh` says that they are not in memory yet.
+    It is number i of its chunk and asked `asked` questions of x and y: from `start` on, or where there is an index,
+    those in `index[i, k]` from `start` on. `fresh` says that they are not in memory yet.
     """
     last, value = len(plan.layers) - 1, 0.0
     for layer in range(1, last if plan.narrow else last + 1):
@@ -698,19 +699,19 @@ def advance(mem, state, plan, heads, weight, rule, x, y, index, batch, first, st
         copy(mem, 2 * size, state, at + size, moments)
         for s in range(start, stop):
             k = s - first
-            value = gradient(mem, plan, heads, weight, x, y, i, index, k, k * batch, asked, batch > 0 or s == start)
-            square = squares_16(mem, size, size)
+            begin = 0 if index.shape[1] else k * batch
+            value = gradient(mem, plan, heads, weight, x, y, i, index, k, begin, asked, batch > 0 or s == start)
             loss[i] = value
-            if not (np.isfinite(value) and np.isfinite(square)):
+            if not (np.isfinite(value) and nothing_16(mem, size, size) == 0):
                 status[i], when[i] = BROKEN, s
                 break
             if value <= rule.stop:
                 status[i], when[i] = STOPPED, s
                 break
-            if rule.clip > 0 and square > rule.clip * rule.clip:
-                shrink = np.float32(rule.clip / math.sqrt(square))
-                for j in range(size, 2 * size, LANES):
-                    scale_16(mem, j, j, j, shrink)
+            if rule.clip > 0:
+                norm = math.sqrt(squares_16(mem, size, size))
+                for j in range(size, 2 * size if norm > rule.clip else size, LANES):
+                    scale_16(mem, j, j, j, np.float32(rule.clip / norm))
             update(mem, size, rule, rates[s], s + 1)
         copy(state, at, mem, 0, size)
         copy(state, at + size, mem, 2 * size, moments)

@@ -15,7 +15,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reuse_sim.engines.spec import Adam, AdamW, Fixed, Head, Sgd
+from reuse_sim.engines.spec import Adam, AdamW, Fixed, Fresh, Head, Sgd
 from reuse_sim.nets import Mlp
 from reuse_sim.rng import stream, streams
 from reuse_sim.train import train, value_and_grad
@@ -169,7 +169,65 @@ def test_more_questions_than_stay_in_memory():
     from reuse_sim.engines import native
 
     heads = (Head("squared", 1),)
-    net, theta, x, y = material((4, 5, 1), heads, 1, native.STAY // (4 * 5) + 999)
+    net, theta, x, y = material((4, 5, 1), heads, 2, native.STAY // (4 * 5) + 999)
     value, gradient = value_and_grad(net, x, y, heads=heads, engine="numba")(theta)
     truth, slope = value_and_grad(net, x.double(), y.double(), heads=heads, engine="torch")(theta.double())
     assert torch.allclose(value.double(), truth, rtol=1e-5) and off(gradient, slope) <= 1e-5
+
+
+def fresh(net, own):
+    """New questions from each network's own stream, as `Fresh` asks for them."""
+
+    def draw(members, n):
+        x = torch.stack([torch.randn(n, net.sizes[0], generator=g) for g in own[members]])
+        return x, torch.sin(x.sum(-1, keepdim=True))
+
+    return Fresh(draw, 24)
+
+
+@pytest.mark.parametrize("kind", ["all", "own", "minibatch", "own minibatch", "fresh", "large minibatch"])
+def test_every_kind_of_questions_comes_to_the_same(kind):
+    """The same rows at the same steps; 30 steps in float32 part by rounding only."""
+    net, theta, x, y = material((4, 9, 1), (Head(),), n=35, count=200)
+    if "own" in kind:
+        x, y = (torch.stack([t * (1 + i / 35) for i in range(35)]) for t in (x, y))
+    batch = {"minibatch": 20, "own minibatch": 20, "large minibatch": 170}.get(kind)
+    found = []
+    for engine in ("torch", "numba"):
+        own = streams(1, [str(i) for i in range(35)])
+        asked = fresh(net, own) if kind == "fresh" else Fixed(x, y, batch, own if batch else ())
+        how = dict(steps=60, optimizer=Adam(0.003), save=(0, 7, 50, 55), engine=engine, clip=0.5)
+        found.append(train(net, theta, asked, **how))
+    truth, ours = found
+    assert off(ours.theta, truth.theta.double()) < 1e-4
+    assert torch.allclose(ours.loss, truth.loss, rtol=1e-3)
+    for here, there in zip(ours.iterates, truth.iterates, strict=True):
+        assert off(here, there.double()) < 1e-4
+    assert torch.equal(ours.iterates[0], theta) and not torch.equal(ours.iterates[1], ours.iterates[2])
+
+
+def test_clipping_is_felt_and_the_same():
+    net, theta, x, y = material((4, 9, 1), (Head(),), count=50)
+    found = [run(e, net, theta, x, 30 * y, (Head(),), steps=20, clip=0.7).theta for e in ("torch", "numba")]
+    free = run("numba", net, theta, x, 30 * y, (Head(),), steps=20).theta
+    assert off(found[1], found[0].double()) < 1e-5 < 1e-2 < off(free, found[0].double())
+
+
+def test_networks_stop_at_the_same_step():
+    net, theta, x, y = material((4, 9, 1), (Head(),), n=40, count=50)
+    limit = run("torch", net, theta, x, y, (Head(),), steps=150).loss.median().item()
+    found = [run(e, net, theta, x, y, (Head(),), steps=150, stop_loss=limit) for e in ("torch", "numba")]
+    assert found[0].stopped == found[1].stopped and 5 < len(found[0].stopped) < 40
+    assert off(found[1].theta, found[0].theta.double()) < 1e-4
+
+
+def test_a_network_that_breaks_is_named_and_the_others_go_on():
+    net, theta, x, y = material((4, 9, 1), (Head(),), n=5, count=50)
+    theta[2] *= 1e25
+    theta[4, 0] = math.nan
+    found = [run(e, net, theta, x, y, (Head(),), steps=20) for e in ("torch", "numba")]
+    assert list(found[0].broken) == list(found[1].broken) == [2, 4]
+    assert found[0].broken == found[1].broken and found[1].broken[4].endswith("not finite at step 0 with rate 0.05")
+    assert torch.equal(found[1].theta[2], theta[2])
+    others = [0, 1, 3]
+    assert torch.equal(found[1].theta[others], run("numba", net, theta[others], x, y, (Head(),), steps=20).theta)
