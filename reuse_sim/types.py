@@ -20,13 +20,27 @@ from reuse_sim.nets import Mlp
 class World(Protocol):
     """Questions, the teacher family that answers them rightly, and where humans are trained.
 
-    A world may also have `human_loss(net, theta_human (N, p2), theta_teacher (N, p1)) -> (N,)`, the
-    exact expected on-distribution loss of a human; humans that train on the population use it.
+    Answers to `classification` are −1 to 1: a teacher's are −1 or 1, a human's squashed (`nets.first_logit`), and
+    with a tolerance of 2 an answer is right when its sign is.
+
+    A world may also have `human_loss(net, theta_human (N, p2), theta_teacher (N, p1)) -> (N,)`, the exact expected
+    on-distribution loss of a human, on which humans then descend; and `inactive(theta_teacher (…, p1)) -> (p1,)`,
+    true for the entries of θ1 that no on-distribution answer depends on: they earn no bits back.
     """
 
     @property
     def d(self) -> int:
         """Inputs of a question."""
+        ...
+
+    @property
+    def kind(self) -> Literal["regression", "classification"]:
+        """Fits are R² in one, accuracy in the other."""
+        ...
+
+    @property
+    def shifts(self) -> Mapping[str, str]:
+        """Its off-distribution shifts by name, each with a sentence."""
         ...
 
     @property

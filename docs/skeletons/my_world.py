@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import sqrt
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from reuse_sim.nets import Mlp
+from reuse_sim.nets import Mlp, first_output
 
 
 # What `build` returns: plain values in, no state, no randomness but from the generators handed in.
@@ -17,6 +17,8 @@ from reuse_sim.nets import Mlp
 class Wave:
     d: int
     tolerance: float
+    kind: ClassVar = "regression"
+    shifts: ClassVar = {"faces": "Questions lie outside of the cube, further out with growing strength."}
 
     # One row of parameters per generator. A row must not depend on the others.
     def teacher(self, generators: Sequence[torch.Generator]) -> Tensor:
@@ -42,8 +44,7 @@ class Wave:
     def human_net(self, width: int) -> Mlp:
         return Mlp((self.d, width, 1), "tanh")
 
-    def human_answer(self, net: Mlp, theta_human: Tensor, x: Tensor) -> Tensor:
-        return net.forward(theta_human, x)[..., 0]
+    human_answer = staticmethod(first_output)
 
     def _cube(self, theta_teacher: Tensor, n: int, generators: Sequence[torch.Generator]) -> Tensor:
         cubes = [2 * torch.rand(n, self.d, generator=g) - 1 for g in generators]

@@ -30,6 +30,7 @@ from reuse_sim.plugins import STRICT, Plugin, plugin
 from reuse_sim.record import Measured
 from reuse_sim.rng import stream, streams
 from reuse_sim.types import Access, Leaked, World
+from reuse_sim.worlds.strength import at_strength
 
 MUST_FAIL_BY = 0.2  # a human fails off-distribution when its fit is lower there by at least this
 
@@ -44,7 +45,7 @@ METHOD = (
 
 METRICS = figures.OUTER + figures.HUMAN
 
-SHARED = ("world", "population", "human", "repair_share", "questions")
+SHARED = ("world", "strength", "population", "human", "repair_share", "questions")
 """Fields in which the arms of a cell must not differ: they are asked about the same people."""
 
 
@@ -62,6 +63,7 @@ class Config(BaseModel):
     rival: Literal["none", "matched"] = Field(
         "none", description="the choice arm: beside the human's answer, that of an equally on-accurate rival"
     )
+    strength: float = Field(1.0, ge=0, le=100, description="how far off-distribution; 0 is the world's mildest")
     questions: int = Field(1000, ge=30, le=100_000, description="questions per measured human, on and off each")
 
     @model_validator(mode="after")
@@ -92,17 +94,14 @@ def cell(arms: Mapping[str, Config], seed: int, store: Store) -> Mapping[str, Me
     before any outer is trained: its records are undecided and say so.
     """
     shared = next(iter(arms.values()))
-    about = _only(shared, "world", "population", "human", "repair_share")
+    about = _only(shared, "world", "strength", "population", "human", "repair_share")
     people = store.stage("people", train_people, config=about, seed=seed)
     if people.values["broken"]:
         raise Refusal(f"a human's training broke: {people.values['broken'][0]}; lower human.rate")
     human = store.stage("human figures", measure_humans, people, config=_only(shared, *SHARED), seed=seed).values
-    if not human["human/off_fit"] <= human["human/on_fit"] - MUST_FAIL_BY:
-        reason = (
-            f"excluded: the human does not fail off-distribution (R² {human['human/off_fit']:.2f} off against "
-            f"{human['human/on_fit']:.2f} on); take a narrower human or a stronger shift"
-        )
-        return {name: Measured(human, {}, people.sha256, "undecided", reason) for name in arms}
+    why = does_not_fail(human)
+    if why:
+        return {name: Measured(human, {}, people.sha256, "undecided", f"excluded: {why}") for name in arms}
 
     trained = [people]
     if any(c.rival != "none" for c in arms.values()):
@@ -123,21 +122,37 @@ def cell(arms: Mapping[str, Config], seed: int, store: Store) -> Mapping[str, Me
     }
 
 
+def does_not_fail(human: Mapping[str, float]) -> str:
+    """What to change in a world whose human is as good off-distribution as on it; empty where it fails."""
+    on, off = human["human/on_fit"], human["human/off_fit"]
+    if off <= on - MUST_FAIL_BY:
+        return ""
+    return (
+        f"the human does not fail off-distribution (fit {off:.2f} off against {on:.2f} on); "
+        "take a narrower human or a stronger shift"
+    )
+
+
 def memory_bytes(arms: Mapping[str, Config]) -> int:
     """Peak of one cell: the larger of training people, training outers, and measuring, in float32 with a margin."""
     c = next(iter(arms.values()))
-    world, human, population, outer = c.world.build(), c.human.build(), c.population, c.outer.build()
-    net, measured = world.human_net(human.width), len(range(population.count)[population.measured])
-    networks = 2 * (population.count + population.siblings * measured)
+    world, population, outer = c.world.build(), c.population, c.outer.build()
+    net, measured = world.human_net(c.human.build().width), len(range(population.count)[population.measured])
     units = sum(net.sizes)
-    people = networks * (
-        8 * net.p + 8 * net.sizes[-1] * human.width + getattr(human, "batch", 32) * (50 * world.d + 4 * units)
-    )
     parameters = outer.init(net, [torch.Generator()]).numel()
     wide = getattr(outer, "width", 64) + units
     outers = len(arms) * (8 * parameters + outer.humans_per_step * 2 * outer.batch * 6 * wide)
     measures = population.siblings * measured * c.questions * 3 * wide
-    return 4 * (people + outers + measures) + 2**29  # and the libraries themselves
+    return people_bytes(c) + 4 * (outers + measures) + 2**29  # and the libraries themselves
+
+
+def people_bytes(c: Any) -> int:
+    """What training the people of a configuration holds at once."""
+    world, human, population = c.world.build(), c.human.build(), c.population
+    net, measured = world.human_net(human.width), len(range(population.count)[population.measured])
+    networks = 2 * (population.count + population.siblings * measured)
+    questions = getattr(human, "batch", 32) * (50 * world.d + 4 * sum(net.sizes))
+    return 4 * networks * (8 * net.p + 8 * net.sizes[-1] * human.width + questions)
 
 
 # People ----------------------------------------------------------------------------------------------
@@ -145,7 +160,7 @@ def memory_bytes(arms: Mapping[str, Config]) -> int:
 
 def train_people(config: Mapping[str, Any], seed: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Teachers, humans, siblings and repaired twins of this world and of an unrelated one."""
-    world, human = config["world"].build(), config["human"].build()
+    world, human = _world(config), config["human"].build()
     people, broken = society.train(world, human, config["population"], config["repair_share"], seed)
     return {name: getattr(people, name) for name in People.__dataclass_fields__}, {"broken": list(broken.values())}
 
@@ -153,7 +168,7 @@ def train_people(config: Mapping[str, Any], seed: int) -> tuple[dict[str, Tensor
 def measure_humans(people: Stored, config: Mapping[str, Any], seed: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """How well the measured humans do, and how much of their failure is their own."""
     scene = Scene(config, people, seed)
-    return {}, figures.of_human(scene.society("on"), scene.society("off"), scene.world.tolerance)
+    return {}, figures.of_human(scene.society("on"), scene.society("off"), scene.world.tolerance, scene.world.kind)
 
 
 def train_rivals(people: Stored, config: Mapping[str, Any], seed: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -168,12 +183,17 @@ def train_rivals(people: Stored, config: Mapping[str, Any], seed: int) -> tuple[
     return {"theta_rival": theta, "shrinkage": rivals.shrinkage(raw, scene.world.answer(theta_1, x), human)}, {}
 
 
+def _world(config: Mapping[str, Any]) -> World:
+    """The world, asked as far off-distribution as the configuration says."""
+    return at_strength(config["world"].build(), config["strength"])
+
+
 class Scene:
     """The measured humans of a cell and the questions that whoever answers is asked, `(M, n, d)` on and off."""
 
     def __init__(self, config: Any, people: Stored, seed: int) -> None:
         config = dict(config)
-        self.world: World = config["world"].build()
+        self.world: World = _world(config)
         self.net: Mlp = self.world.human_net(config["human"].build().width)
         self.people = people.tensors
         self.training = slice(0, config["population"].humans)
@@ -280,7 +300,8 @@ def measure_outers(people: Stored, *rest: Any) -> tuple[dict[str, Tensor], dict[
         mended, _ = ask(people.tensors["theta_repaired"][place], "off")
         seen = Society(off.teacher, off.human, off.siblings[spare:], off.repaired)
         metrics, parts = figures.of_outer(
-            seen, Swaps(answer, after, mended), predicted, ask(own, "on")[0], on.teacher, scene.world.tolerance
+            seen, Swaps(answer, after, mended), predicted, ask(own, "on")[0], on.teacher, scene.world.tolerance,
+            scene.world.kind,
         )
         out[name] = {"metrics": metrics, "parts": parts}
     return {}, out

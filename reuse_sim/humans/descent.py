@@ -15,8 +15,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from reuse_sim.engines.spec import BLOCK, Adam, Fresh, Rows
-from reuse_sim.nets import first_output
+from reuse_sim.engines.spec import BLOCK, Adam, Fresh, Head, Rows
+from reuse_sim.errors import InputError
+from reuse_sim.nets import first_logit, first_output
 from reuse_sim.train import descend, train
 from reuse_sim.types import Fit, World
 
@@ -28,9 +29,22 @@ class Descent:
     rate: float
     batch: int
     engine: Literal["auto", "torch", "numba"] = "auto"
+    sees: Literal["all", "one_cue"] = "all"
 
     def init(self, world: World, generators: Sequence[torch.Generator]) -> Tensor:
-        return world.human_net(self.width).init(generators)
+        """Draws from the initialisation prior; weights of what a human is blind to are 0, and stay so."""
+        net = world.human_net(self.width)
+        theta = net.init(generators)
+        if self.sees == "one_cue":
+            cues: slice | None = getattr(world, "cues", None)
+            if cues is None:
+                raise InputError("human.sees", "one_cue", "a world with cues, such as spurious", "Take sees: all.")
+            blind = torch.zeros(len(theta), world.d, dtype=torch.bool)
+            blind[:, cues] = True
+            own = [int(torch.randint(cues.start, cues.stop, (), generator=g)) for g in generators]
+            blind[torch.arange(len(theta)), own] = False
+            net.views(theta)["weight0"].masked_fill_(blind.unsqueeze(1), 0.0)
+        return theta
 
     def train(
         self,
@@ -41,7 +55,11 @@ class Descent:
         off_share: float = 0.0,
     ) -> Fit:
         net, exact = world.human_net(self.width), getattr(world, "human_loss", None)
+        head = None if exact else {first_output: Head("squared"), first_logit: Head("logistic")}.get(world.human_answer)
         on, off = self._batch(off_share, exact is not None)
+
+        # What has no weight at the start is not seen, so that its weight stays 0.
+        seen = (net.views(theta_0)["weight0"] != 0).any(1).to(theta_0.dtype)
 
         def draw(members: slice, n: int) -> tuple[Tensor, Tensor]:
             """n questions each, `on` then `off` of them to a step."""
@@ -52,12 +70,15 @@ class Descent:
             if off:
                 parts.append(world.off_distribution(theta_1, steps * off, own).unflatten(1, (steps, off)))
             x = torch.cat(parts, dim=2).flatten(1, 2)
-            return x, world.answer(theta_1, x).unsqueeze(-1)
+            truth = world.answer(theta_1, x).unsqueeze(-1)
+            if self.sees != "all":
+                x = x * seen[members].unsqueeze(1)
+            return x, (truth + 1) / 2 if head and head.loss == "logistic" else truth
 
         questions = Fresh(draw, on + off)
-        if exact is None and world.human_answer is first_output:
-            adam = Adam(self.rate)
-            return train(net, theta_0, questions, steps=self.steps, optimizer=adam, engine=self.engine)
+        if head is not None:
+            how = {"steps": self.steps, "optimizer": Adam(self.rate), "engine": self.engine}
+            return train(net, theta_0, questions, heads=(head,), **how)
         block: Rows | None = None
 
         def error(theta: Tensor, step: int) -> Tensor:
@@ -91,6 +112,9 @@ def build(
     engine: Annotated[
         Literal["auto", "torch", "numba"], Field(description="what trains it; auto is numba where that can")
     ] = "auto",
+    sees: Annotated[
+        Literal["all", "one_cue"], Field(description="blinding: every input, or of the world's cues only one, its own")
+    ] = "all",
 ) -> Descent:
     """A human of one hidden layer, trained by Adam."""
-    return Descent(width, steps, float(rate), batch, engine)
+    return Descent(width, steps, float(rate), batch, engine, sees)

@@ -11,9 +11,12 @@ from torch import Tensor
 from reuse_sim.inheritance import causal, observed
 from reuse_sim.record import Metric
 
+FIT = "R² (accuracy)"
+"""Of fits: R², or accuracy in a classification."""
+
 HUMAN = (
-    Metric("human/on_fit", "R²", "Fit of H to f on-distribution.", r"R^2(H, f)"),
-    Metric("human/off_fit", "R²", "Fit of H to f off-distribution.", r"R^2(H, f)"),
+    Metric("human/on_fit", FIT, "Fit of H to f on-distribution.", r"R^2(H, f)"),
+    Metric("human/off_fit", FIT, "Fit of H to f off-distribution.", r"R^2(H, f)"),
     Metric("human/disagreement_n", "questions", "Off-distribution questions on which H or a sibling is wrong."),
     Metric(
         "human/own_failure_share",
@@ -21,7 +24,7 @@ HUMAN = (
         "Share of the human's squared failure that its siblings do not have.",
         r"1-\overline{\langle E_i,E_j\rangle}\,/\,\overline{\lVert E_i\rVert^2},\ E=H-f",
     ),
-    Metric("human/repaired_off_fit", "R²", "Fit of the repaired twin to f off-distribution.", r"R^2(H_*, f)"),
+    Metric("human/repaired_off_fit", FIT, "Fit of the repaired twin to f off-distribution.", r"R^2(H_*, f)"),
 )
 
 OUTER = (
@@ -57,13 +60,13 @@ OUTER = (
     ),
     Metric(
         "outer/context_recovery",
-        "R²",
+        FIT,
         "How well M predicts the human's answers off-distribution; where it is low the other figures mean little.",
         r"R^2(\hat H_M, H)",
         headline=True,
     ),
-    Metric("outer/off_fit", "R²", "Fit of M to f off-distribution.", r"R^2(M, f)", headline=True),
-    Metric("outer/on_fit", "R²", "Fit of M to f on-distribution.", r"R^2(M, f)"),
+    Metric("outer/off_fit", FIT, "Fit of M to f off-distribution.", r"R^2(M, f)", headline=True),
+    Metric("outer/on_fit", FIT, "Fit of M to f on-distribution.", r"R^2(M, f)"),
     Metric(
         "inheritance/beta",
         "1",
@@ -102,21 +105,22 @@ class Swaps:
     repaired: Tensor
 
 
-def of_human(on: Society, off: Society, tolerance: float) -> dict[str, float]:
+def of_human(on: Society, off: Society, tolerance: float, kind: str = "regression") -> dict[str, float]:
     """The `HUMAN` metrics from answers on- and off-distribution."""
     return numbers(
         {
-            "human/on_fit": observed.r_squared(on.human, on.teacher),
-            "human/off_fit": observed.r_squared(off.human, off.teacher),
+            "human/on_fit": observed.fit(kind, on.human, on.teacher),
+            "human/off_fit": observed.fit(kind, off.human, off.teacher),
             "human/disagreement_n": observed.disagreement(off.teacher, off.human, off.siblings, tolerance),
             "human/own_failure_share": observed.own_failure_share(off.teacher, off.human, off.siblings),
-            "human/repaired_off_fit": observed.r_squared(off.repaired, off.teacher),
+            "human/repaired_off_fit": observed.fit(kind, off.repaired, off.teacher),
         }
     )
 
 
 def of_outer(
-    off: Society, swaps: Swaps, predicted: Tensor, on_answer: Tensor, on_teacher: Tensor, tolerance: float
+    off: Society, swaps: Swaps, predicted: Tensor, on_answer: Tensor, on_teacher: Tensor, tolerance: float,
+    kind: str = "regression",
 ) -> tuple[dict[str, float], dict[str, float]]:
     """The `OUTER` metrics and the contrast's parts; both arguments lack a sibling whose bits were leaked.
 
@@ -136,9 +140,9 @@ def of_outer(
         "inheritance/agree_teacher": near_teacher,
         "inheritance/agree_neither": neither,
         "inheritance/own_failure": observed.own_failure(answer, off.teacher, off.human),
-        "outer/context_recovery": observed.r_squared(predicted, off.human),
-        "outer/off_fit": observed.r_squared(answer, off.teacher),
-        "outer/on_fit": observed.r_squared(on_answer, on_teacher),
+        "outer/context_recovery": observed.fit(kind, predicted, off.human),
+        "outer/off_fit": observed.fit(kind, answer, off.teacher),
+        "outer/on_fit": observed.fit(kind, on_answer, on_teacher),
     }
     parts = {"inheritance/contrast/numerator": over, "inheritance/contrast/denominator": under}
     return numbers(metrics), numbers(parts)

@@ -23,6 +23,16 @@ def r_squared(answer: Tensor, truth: Tensor) -> Tensor:
     return 1 - inner(error, error) / inner(centred, centred)
 
 
+def accuracy(answer: Tensor, truth: Tensor) -> Tensor:
+    """Share of answers with the truth's sign, `(…)`."""
+    return (answer * truth > 0).float().mean((-2, -1))
+
+
+def fit(kind: str, answer: Tensor, truth: Tensor) -> Tensor:
+    """How well one answers as another does: R² in a regression, accuracy in a classification."""
+    return accuracy(answer, truth) if kind == "classification" else r_squared(answer, truth)
+
+
 def beta(outer: Tensor, teacher: Tensor, human: Tensor) -> Tensor:
     """Least-squares coefficient of M − f on H − f: ⟨M − f, H − f⟩ / ‖H − f‖².
 

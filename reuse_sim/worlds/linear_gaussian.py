@@ -7,9 +7,9 @@ the others, which off-distribution questions ask about.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -26,6 +26,9 @@ class LinearGaussian:
     d: int
     active: int
     tolerance: float
+
+    kind: ClassVar[Literal["regression"]] = "regression"
+    shifts: ClassVar[Mapping[str, str]] = {"unseen": "Coordinates vary that never did, more with growing strength."}
 
     @property
     def variance(self) -> Tensor:
@@ -63,6 +66,10 @@ class LinearGaussian:
     def human_loss(self, net: Mlp, theta_human: Tensor, theta_teacher: Tensor) -> Tensor:
         """The exact E (H − f)² on-distribution, Σ_i variance_i (θ2_i − θ1_i)², `(N,)`."""
         return (theta_human - theta_teacher).square() @ self.variance.to(theta_human)
+
+    def inactive(self, theta_teacher: Tensor) -> Tensor:
+        """The coordinates that never vary, `(d,)`."""
+        return self.variance == 0
 
     def features(self, x: Tensor) -> Tensor:
         """The human is linear in these, H(x) = features(x)·θ2: x `(n, d)` -> `(n, p2)`. Here x itself."""

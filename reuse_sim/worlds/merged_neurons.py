@@ -12,9 +12,9 @@ Active on-distribution: all of θ1 (every direction of the frame carries varianc
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -31,6 +31,11 @@ class MergedNeurons:
     d: int
     reach: float
     tolerance: float
+
+    kind: ClassVar[Literal["regression"]] = "regression"
+    shifts: ClassVar[Mapping[str, str]] = {
+        "differences": "Questions are differences of two of the teacher's directions, longer with growing strength."
+    }
 
     @property
     def sd(self) -> float:

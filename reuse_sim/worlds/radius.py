@@ -6,10 +6,10 @@ shell further out, where a small tanh network keeps the values of the ball's edg
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import pi
-from typing import Annotated
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -41,6 +41,11 @@ class Radius:
     sines: int = 4
     tolerance: float = 0.5
     d: int = 4
+
+    kind: ClassVar[Literal["regression"]] = "regression"
+    shifts: ClassVar[Mapping[str, str]] = {
+        "shell": "Questions lie in a shell outside of the ball, further out with growing strength."
+    }
 
     def teacher(self, generators: Sequence[torch.Generator]) -> Tensor:
         """θ1 `(T, p1)`: |w| ~ U[.8, 1.3] in a uniform direction, |a| ~ U[.7, 1.3] with a fair sign, b ~ U[0, 2π]."""

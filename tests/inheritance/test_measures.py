@@ -91,3 +91,10 @@ def test_every_figure_of_an_outer_is_defined_and_the_other_way_round():
     assert metrics["inheritance/contrast"] == pytest.approx(
         parts["inheritance/contrast/numerator"] / parts["inheritance/contrast/denominator"]
     )
+
+
+def test_accuracy_counts_signs():
+    truth = torch.tensor([[1.0, -1.0, 1.0, -1.0]])
+    assert float(observed.accuracy(torch.tensor([[0.2, -3.0, -0.1, 0.5]]), truth)) == 0.5
+    assert float(observed.fit("classification", truth / 9, truth)) == 1
+    assert float(observed.fit("regression", truth / 2, truth)) == pytest.approx(0.75)

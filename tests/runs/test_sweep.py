@@ -325,8 +325,13 @@ def test_a_stopped_run_of_the_api_raises_keyboard_interrupt(project, monkeypatch
         return real(*args)
 
     monkeypatch.setattr(running, "run_cell", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        reuse_sim.run(project / "fake.yaml")
+    # A shell starts what it puts in the background with SIGINT ignored, tests too.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            reuse_sim.run(project / "fake.yaml")
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_the_order_is_the_scenarios(project):

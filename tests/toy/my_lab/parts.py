@@ -11,7 +11,7 @@ if TYPE_CHECKING:  # as users write it; the annotation exists for type checkers 
 
 
 class Line:
-    d = 1
+    d, kind, shifts = 1, "regression", {}
 
     def __init__(self, width: int, tolerance: float, strengths: tuple[float, ...]) -> None:
         assert isinstance(strengths, tuple)
