@@ -97,14 +97,14 @@ class Mlp:
         return self.layers(theta, x)[-1]
 
 
-def first_output(net: Mlp, theta: Tensor, x: Tensor) -> Tensor:
+def first_output(net: Mlp, theta_human: Tensor, x: Tensor) -> Tensor:
     """The answers `(…, n)` of humans who say what their network's first output is.
 
     A world with `human_answer = staticmethod(first_output)` has its humans trained by an engine.
     """
-    return net.forward(theta, x)[..., 0]
+    return net.forward(theta_human, x)[..., 0]
 
 
-def first_logit(net: Mlp, theta: Tensor, x: Tensor) -> Tensor:
+def first_logit(net: Mlp, theta_human: Tensor, x: Tensor) -> Tensor:
     """The same for yes-or-no questions, answered by −1 to 1: tanh(z/2) = 2σ(z) − 1 of the first output z."""
-    return torch.tanh(net.forward(theta, x)[..., 0] / 2)
+    return torch.tanh(net.forward(theta_human, x)[..., 0] / 2)

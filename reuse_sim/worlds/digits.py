@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Annotated, ClassVar, Literal, get_args
 
+import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
@@ -146,8 +147,8 @@ def _data() -> tuple[Tensor, Tensor]:
     """Images `(1797, 8, 8)` with ink from 0 to 1, and digits `(1797,)`."""
     from sklearn.datasets import load_digits
 
-    found = load_digits()
-    return torch.as_tensor(found.images, dtype=torch.float32) / 16, torch.as_tensor(found.target)
+    ink, digits = (np.asarray(column) for column in load_digits(return_X_y=True))
+    return torch.as_tensor(ink, dtype=torch.float32).unflatten(1, (SIDE, SIDE)) / 16, torch.as_tensor(digits)
 
 
 def build(

@@ -38,8 +38,8 @@ OFF = tuple(i for i, x in enumerate(QUESTIONS) if x[2] > 0)
 class Table:
     """The functions that teachers and humans may be, each with its prior probability; both priors sum to 1."""
 
-    teachers: Mapping[Answers, Fraction]
-    humans: Mapping[Answers, Fraction]
+    teacher_prior: Mapping[Answers, Fraction]
+    human_prior: Mapping[Answers, Fraction]
 
 
 @lru_cache
@@ -97,13 +97,13 @@ def specialness_bits(
     f: Answers, tolerance: float = 0.0, humans: Mapping[Answers, Fraction] | None = None, questions: Sequence[int] = ON
 ) -> float:
     """−log₂ of `consistent`: the specialness of teacher f under the table's humans, infinite where none is."""
-    return bits(consistent(table().humans if humans is None else humans, f, tolerance, questions))
+    return bits(consistent(table().human_prior if humans is None else humans, f, tolerance, questions))
 
 
 def agreement_table(tab: Table) -> dict[tuple[Fraction, Fraction], Fraction]:
     """P(agreement on-distribution, agreement off it) of a teacher and a human drawn from their priors."""
     out: defaultdict[tuple[Fraction, Fraction], Fraction] = defaultdict(Fraction)
-    for (f, p), (h, q) in product(tab.teachers.items(), tab.humans.items()):
+    for (f, p), (h, q) in product(tab.teacher_prior.items(), tab.human_prior.items()):
         out[agreement(f, h, ON), agreement(f, h, OFF)] += p * q
     return dict(out)
 
@@ -134,7 +134,7 @@ class Finite:
 
     def teacher(self, generators: Sequence[torch.Generator]) -> Tensor:
         """θ1 `(T, 8)`, −1 or 1: functions with the probabilities of `formulas(symbol_bits)`."""
-        prior = table(self.symbol_bits).teachers
+        prior = table(self.symbol_bits).teacher_prior
         every = torch.tensor(list(prior), dtype=torch.float32)
         ends = torch.tensor([float(p) for p in prior.values()], dtype=torch.float64).cumsum(0)
         drawn = torch.cat([torch.rand(1, generator=g, dtype=torch.float64) for g in generators])

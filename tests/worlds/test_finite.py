@@ -30,8 +30,8 @@ def test_questions_are_divided_between_on_and_off() -> None:
 
 
 def test_priors_sum_to_1() -> None:
-    assert sum(TABLE.teachers.values()) == sum(TABLE.humans.values()) == 1
-    assert set(TABLE.teachers) == set(product((-1, 1), repeat=8))
+    assert sum(TABLE.teacher_prior.values()) == sum(TABLE.human_prior.values()) == 1
+    assert set(TABLE.teacher_prior) == set(product((-1, 1), repeat=8))
 
 
 def test_shortest_formulas_that_can_be_told_by_hand() -> None:
@@ -51,18 +51,18 @@ def test_a_symbol_costs_its_bits(symbol_bits: int) -> None:
 
 def test_perceptrons_express_all_threshold_functions_and_no_other() -> None:
     # Of three inputs there are 104 (OEIS A000609); weights of 2 suffice for all.
-    assert len(TABLE.humans) == 104 and PARITY not in TABLE.humans
+    assert len(TABLE.human_prior) == 104 and PARITY not in TABLE.human_prior
     assert len(finite.perceptrons(1)) < 104
     # By hand: w·x + b > 0 never holds of 0, and of w = (1, 0, 0) with b = 0 where x₁ = 1.
     direct = sum(
         all((x[0] * a + x[1] * b + x[2] * c + e > 0) == (x[0] > 0) for x in QUESTIONS)
         for a, b, c, e in product(range(-2, 3), repeat=4)
     )
-    assert TABLE.humans[FIRST] == Fraction(direct, 625)
+    assert TABLE.human_prior[FIRST] == Fraction(direct, 625)
 
 
 @settings(max_examples=50, deadline=None)
-@given(st.sampled_from(list(TABLE.teachers)), st.integers(0, 8), st.sampled_from([ON, OFF, tuple(range(8))]))
+@given(st.sampled_from(list(TABLE.teacher_prior)), st.integers(0, 8), st.sampled_from([ON, OFF, tuple(range(8))]))
 def test_specialness_is_a_direct_count_of_perceptrons(f: tuple[int, ...], wrong: int, questions: tuple) -> None:
     tolerance = wrong / len(questions)
     count = 0
@@ -75,7 +75,7 @@ def test_specialness_is_a_direct_count_of_perceptrons(f: tuple[int, ...], wrong:
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.sampled_from(list(TABLE.teachers)), st.integers(0, 8))
+@given(st.sampled_from(list(TABLE.teacher_prior)), st.integers(0, 8))
 def test_under_the_counting_measure_specialness_is_binomial(f: tuple[int, ...], wrong: int) -> None:
     count = sum(math.comb(8, k) for k in range(wrong + 1))
     got = specialness_bits(f, wrong / 8, finite.formulas(0), range(8))
@@ -93,23 +93,24 @@ def test_the_agreement_table_is_a_distribution_with_the_right_means() -> None:
     assert sum(found.values()) == 1
     # Linear in answers: the mean agreement on a question is (1 + E f E h)/2, teacher and human being independent.
     for side, questions in enumerate((ON, OFF)):
-        products = [math.prod(sum(a[i] * p for a, p in prior.items()) for prior in (TABLE.teachers, TABLE.humans))
+        both = TABLE.teacher_prior, TABLE.human_prior
+        products = [math.prod(sum(a[i] * p for a, p in prior.items()) for prior in both)
                     for i in questions]
         assert sum(key[side] * p for key, p in found.items()) == (1 + sum(products) / 4) / 2
     same = sum(p for key, p in found.items() if key[0] == 1)
-    assert same == sum(p * finite.consistent(TABLE.humans, f, 0, ON) for f, p in TABLE.teachers.items())
+    assert same == sum(p * finite.consistent(TABLE.human_prior, f, 0, ON) for f, p in TABLE.teacher_prior.items())
 
 
 def test_off_distribution_answers_cost_what_on_distribution_ones_leave_open() -> None:
     on_groups = Counter()
-    for f in TABLE.teachers:
-        on_groups[tuple(f[i] for i in ON)] += finite.off_given_on(TABLE.teachers, f)
+    for f in TABLE.teacher_prior:
+        on_groups[tuple(f[i] for i in ON)] += finite.off_given_on(TABLE.teacher_prior, f)
     assert len(on_groups) == 16 and set(on_groups.values()) == {1}
     # Where functions are only counted, four open answers cost four bits.
     assert bits(finite.off_given_on(finite.formulas(0), PARITY)) == 4.0
 
 
-@given(st.sampled_from(list(TABLE.teachers)), st.sampled_from(list(TABLE.humans)))
+@given(st.sampled_from(list(TABLE.teacher_prior)), st.sampled_from(list(TABLE.human_prior)))
 def test_agreement_is_symmetric_and_the_mean_of_its_halves(f: tuple[int, ...], h: tuple[int, ...]) -> None:
     assert agreement(f, h) == agreement(h, f) == (agreement(f, h, ON) + agreement(f, h, OFF)) / 2
     assert agreement(f, f) == 1 and agreement(f, tuple(-a for a in f)) == 0
@@ -120,9 +121,9 @@ def test_teachers_are_drawn_as_often_as_the_table_says() -> None:
     drawn = Counter(tuple(map(int, t)) for t in WORLD.teacher(streams(0, [str(i) for i in range(n)])).tolist())
     for symbols in (1, 3, 5):
         group = [f for f, s in finite.lengths().items() if s == symbols]
-        p = float(sum(TABLE.teachers[f] for f in group))
+        p = float(sum(TABLE.teacher_prior[f] for f in group))
         assert abs(sum(drawn[f] for f in group) / n - p) < 3 * (p * (1 - p) / n) ** 0.5
-    p = float(TABLE.teachers[FIRST])
+    p = float(TABLE.teacher_prior[FIRST])
     assert abs(drawn[FIRST] / n - p) < 3 * (p * (1 - p) / n) ** 0.5
 
 
