@@ -18,7 +18,7 @@ from reuse_sim.experiments import reuse
 from reuse_sim.humans.people import Population
 from reuse_sim.inheritance import figures
 from reuse_sim.plugins import STRICT, Plugin, plugin
-from reuse_sim.record import Measured
+from reuse_sim.record import Measured, Metric
 
 METHOD = (
     "A teacher f is drawn; a human of limited width learns it by gradient descent on-distribution, with siblings (same "
@@ -26,7 +26,16 @@ METHOD = (
     "same questions on- and off-distribution; fits are R², or accuracy where the world is a classification."
 )
 
-METRICS = tuple(replace(metric, headline=True) for metric in figures.HUMAN)
+METRICS = (
+    *(replace(metric, headline=True) for metric in figures.HUMAN),
+    Metric(
+        "human/fails",
+        "share",
+        f"Worlds whose human's fit is lower by {reuse.MUST_FAIL_BY} or more off-distribution. Experiments on outer models "
+        "leave the others out; all count here.",
+        headline=True,
+    ),
+)
 
 
 class Config(BaseModel):
@@ -52,8 +61,8 @@ def cell(arms: Mapping[str, Config], seed: int, store: Store) -> Mapping[str, Me
         if people.values["broken"]:
             raise Refusal(f"a human's training broke: {people.values['broken'][0]}; lower human.rate")
         human = store.stage("human figures", reuse.measure_humans, people, config=config, seed=seed).values
-        why = reuse.does_not_fail(human)
-        out[name] = Measured(human, {}, people.sha256, "undecided" if why else "ok", why)
+        fails = {"human/fails": float(not reuse.does_not_fail(human))}
+        out[name] = Measured({**human, **fails}, {}, people.sha256)
     return out
 
 
