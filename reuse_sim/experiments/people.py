@@ -31,8 +31,8 @@ METRICS = (
     Metric(
         "human/fails",
         "share",
-        f"Worlds whose human's fit is lower by {reuse.MUST_FAIL_BY} or more off-distribution. Experiments on outer models "
-        "leave the others out; all count here.",
+        f"Worlds whose human's fit is lower by {reuse.MUST_FAIL_BY} or more off-distribution. Experiments on outer "
+        "models leave the others out; all count here.",
         headline=True,
     ),
 )
