@@ -94,7 +94,8 @@ def check_human(human: Human, world: World) -> None:
     trained in a stack within 1e-8.
     """
     _follows("humans", human)
-    net = world.human_net(human.width)
+    net = human.net(world)
+    _claim(isinstance(net, Mlp), f"net returned {type(net).__name__}, not an Mlp")
     theta_0 = _drawn("init", lambda g: human.init(world, g), (len(NAMES), net.p)).double()
     teacher = world.teacher(_generators("teacher")).double()
 

@@ -19,6 +19,7 @@ from reuse_sim.engines import checks, choose, loop
 from reuse_sim.engines.spec import (
     BLOCK,
     Adam,
+    AdamW,
     Engine,
     Fixed,
     Head,
@@ -136,6 +137,7 @@ def descend(
     rate: float,
     schedule: Schedule = "cosine",
     clip: float | None = None,
+    decay: float = 0.0,
 ) -> Fit:
     """Minimise each network's loss by Adam (Kingma & Ba 2015; β = .9, .999) from `theta_0` `(N, p)`.
 
@@ -144,6 +146,7 @@ def descend(
     Args:
         loss: θ `(N, p)` and the step number to one loss per network `(N,)`. θ changes after the call.
         clip: largest gradient norm of one network, if any.
+        decay: weight decay, as in AdamW.
 
     A network whose loss or gradient stops being finite keeps its last finite θ and is named in
     `Fit.broken` with step and rate; the others go on.
@@ -166,7 +169,7 @@ def descend(
         return gradient
 
     each = rates(rate, schedule, steps)
-    state = loop.start(gradients, layout, theta_0, Adam(rate), clip)
+    state = loop.start(gradients, layout, theta_0, AdamW(rate, decay=decay) if decay else Adam(rate), clip)
     loop.advance(state, _NOTHING, 0, range(steps), each)
     return Fit(loop.theta(state), state.loss, _sentences(state.broken, each), engine="autograd")
 

@@ -96,9 +96,8 @@ class Fit:
 class Human(Protocol):
     """A limited learner of the teacher. `off_share` > 0 trains a *repaired* human instead."""
 
-    @property
-    def width(self) -> int:
-        """Hidden units."""
+    def net(self, world: World) -> Mlp:
+        """The human's architecture in that world."""
         ...
 
     def init(self, world: World, generators: Sequence[torch.Generator]) -> Tensor:

@@ -8,6 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from reuse_sim.nets import Mlp
 from reuse_sim.train import descend
 from reuse_sim.types import Fit, World
 
@@ -18,8 +19,12 @@ class Reader:
     steps: int
     examples: int
 
+    # The world knows how its humans are read; how large they are is theirs.
+    def net(self, world: World) -> Mlp:
+        return world.human_net(self.width)
+
     def init(self, world: World, generators: Sequence[torch.Generator]) -> Tensor:
-        return world.human_net(self.width).init(generators)
+        return self.net(world).init(generators)
 
     # N humans side by side, row i from start i, teacher i and generator i; none may touch another.
     def train(
@@ -30,7 +35,7 @@ class Reader:
         generators: Sequence[torch.Generator],
         off_share: float = 0.0,
     ) -> Fit:
-        net = world.human_net(self.width)
+        net = self.net(world)
         # Everything is drawn here, once: descent itself is not random.
         on = world.on_distribution(theta_teacher, self.examples, generators)
         off = world.off_distribution(theta_teacher, self.examples, generators)

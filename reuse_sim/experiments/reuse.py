@@ -77,7 +77,7 @@ def check(arms: Mapping[str, Config]) -> None:
     """Let every arm answer one blank question. Raises InputError where world, human and outer do not fit together."""
     for name, arm in arms.items():
         world, outer = arm.world.build(), arm.outer.build()
-        net = world.human_net(arm.human.build().width)
+        net = arm.human.build().net(world)
         blank = torch.zeros(1, 1, net.p)
         access = Access(Leaked(blank, blank), torch.zeros(1, 1, 1) if arm.rival != "none" else None)
         try:
@@ -137,7 +137,7 @@ def memory_bytes(arms: Mapping[str, Config]) -> int:
     """Peak of one cell: the larger of training people, training outers, and measuring, in float32 with a margin."""
     c = next(iter(arms.values()))
     world, population, outer = c.world.build(), c.population, c.outer.build()
-    net, measured = world.human_net(c.human.build().width), len(range(population.count)[population.measured])
+    net, measured = c.human.build().net(world), len(range(population.count)[population.measured])
     units = sum(net.sizes)
     parameters = outer.init(net, [torch.Generator()]).numel()
     wide = getattr(outer, "width", 64) + units
@@ -149,10 +149,10 @@ def memory_bytes(arms: Mapping[str, Config]) -> int:
 def people_bytes(c: Any) -> int:
     """What training the people of a configuration holds at once."""
     world, human, population = c.world.build(), c.human.build(), c.population
-    net, measured = world.human_net(human.width), len(range(population.count)[population.measured])
+    net, measured = human.net(world), len(range(population.count)[population.measured])
     networks = 2 * (population.count + population.siblings * measured)
     questions = getattr(human, "batch", 32) * (50 * world.d + 4 * sum(net.sizes))
-    return 4 * networks * (8 * net.p + 8 * net.sizes[-1] * human.width + questions)
+    return 4 * networks * (8 * net.p + 8 * net.sizes[-1] * net.sizes[1] + questions)
 
 
 # People ----------------------------------------------------------------------------------------------
@@ -194,7 +194,7 @@ class Scene:
     def __init__(self, config: Any, people: Stored, seed: int) -> None:
         config = dict(config)
         self.world: World = _world(config)
-        self.net: Mlp = self.world.human_net(config["human"].build().width)
+        self.net: Mlp = config["human"].build().net(self.world)
         self.people = people.tensors
         self.training = slice(0, config["population"].humans)
         self.measured = config["population"].measured

@@ -160,7 +160,7 @@ def contradiction(by_svi: Mapping[str, Any], by_nuts: Mapping[str, Any]) -> str:
 def memory_bytes(arms: Mapping[str, Config]) -> int:
     """Peak of one cell in float64: the draws of either estimator asked all their questions at once, with a margin."""
     def one(c: Config) -> int:
-        net = c.world.build().human_net(c.human.build().width)
+        net = c.human.build().net(c.world.build())
         at_once = max(4000, c.svi.draws, c.svi.particles, c.nuts.chains * c.nuts.draws)
         answers = at_once * (c.questions + 2 * HELD) * 4 * sum(net.sizes)
         return 8 * (answers + 4 * at_once * net.p + 8 * net.p**2)
@@ -207,7 +207,7 @@ class Scene:
     def __init__(self, people: Stored, asked: Mapping[str, Any], seed: int) -> None:
         self.seed, self.tolerance = seed, asked["tolerance"]
         self.world: World = asked["world"].build()
-        self.net: Mlp = self.world.human_net(asked["human"].build().width)
+        self.net: Mlp = asked["human"].build().net(self.world)
         self.theta_teacher = people.tensors["theta_teacher"][:1]
         self.x = self.draw("on", asked["questions"], "specialness/questions")[0]
         self.named = f"{len(self.x)} on-distribution questions of the {asked['world'].use} world"

@@ -1,8 +1,8 @@
-"""Humans made by gradient descent on the teacher's answers, limited in width and effort.
+"""Humans made by gradient descent on the teacher's answers, limited in size, effort, sight and care.
 
-Where the world knows its exact expected loss the human descends on that; elsewhere on fresh
-on-distribution questions of its own at every step. A *repaired* human does the same with a share of
-off-distribution truth in its loss.
+Where the world knows its exact expected loss the human descends on that; elsewhere, or with `examples` or
+`label_noise`, on on-distribution questions of its own: fresh ones at every step, or so many for good. A *repaired*
+human does the same with a share of off-distribution truth.
 """
 
 from __future__ import annotations
@@ -15,11 +15,14 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from reuse_sim.engines.spec import BLOCK, Adam, Fresh, Head, Rows
+from reuse_sim.engines.spec import BLOCK, Adam, AdamW, Fixed, Fresh, Head, Questions, Rows
 from reuse_sim.errors import InputError
-from reuse_sim.nets import first_logit, first_output
+from reuse_sim.nets import Mlp, first_logit, first_output
 from reuse_sim.train import descend, train
 from reuse_sim.types import Fit, World
+
+HEADS = {first_output: Head("squared"), first_logit: Head("logistic")}
+"""The losses of humans whose answers an engine knows."""
 
 
 @dataclass(frozen=True)
@@ -28,12 +31,25 @@ class Descent:
     steps: int
     rate: float
     batch: int
-    engine: Literal["auto", "torch", "numba"] = "auto"
+    depth: int = 1
+    examples: int = 0
+    decay: float = 0.0
+    label_noise: float = 0.0
     sees: Literal["all", "one_cue"] = "all"
+    engine: Literal["auto", "torch", "numba"] = "auto"
+
+    def net(self, world: World) -> Mlp:
+        """The world's human of `width` hidden units, with `depth` such layers."""
+        net = world.human_net(self.width)
+        if self.depth == 1:
+            return net
+        if len(net.sizes) != 3:
+            raise InputError("human.depth", self.depth, "1, for humans of this world have no hidden layer to repeat")
+        return Mlp((net.sizes[0], *[self.width] * self.depth, net.sizes[-1]), net.activation, net.bias)
 
     def init(self, world: World, generators: Sequence[torch.Generator]) -> Tensor:
         """Draws from the initialisation prior; weights of what a human is blind to are 0, and stay so."""
-        net = world.human_net(self.width)
+        net = self.net(world)
         theta = net.init(generators)
         if self.sees == "one_cue":
             cues: slice | None = getattr(world, "cues", None)
@@ -54,15 +70,15 @@ class Descent:
         generators: Sequence[torch.Generator],
         off_share: float = 0.0,
     ) -> Fit:
-        net, exact = world.human_net(self.width), getattr(world, "human_loss", None)
-        head = None if exact else {first_output: Head("squared"), first_logit: Head("logistic")}.get(world.human_answer)
+        net, drawn = self.net(world), self.examples > 0 or self.label_noise > 0
+        exact = None if drawn else getattr(world, "human_loss", None)
+        head = None if exact else HEADS.get(world.human_answer)
         on, off = self._batch(off_share, exact is not None)
-
         # What has no weight at the start is not seen, so that its weight stays 0.
         seen = (net.views(theta_0)["weight0"] != 0).any(1).to(theta_0.dtype)
 
         def draw(members: slice, n: int) -> tuple[Tensor, Tensor]:
-            """n questions each, `on` then `off` of them to a step."""
+            """n questions each, `on` then `off` of them to a step, and what the human is told of them."""
             theta_1, own, steps = theta_teacher[members], generators[members], n // (on + off)
             parts = []
             if on:
@@ -70,14 +86,20 @@ class Descent:
             if off:
                 parts.append(world.off_distribution(theta_1, steps * off, own).unflatten(1, (steps, off)))
             x = torch.cat(parts, dim=2).flatten(1, 2)
-            truth = world.answer(theta_1, x).unsqueeze(-1)
+            told = world.answer(theta_1, x).unsqueeze(-1)
+            if self.label_noise:
+                told = _mistaken(world, told, self.label_noise, own)
             if self.sees != "all":
                 x = x * seen[members].unsqueeze(1)
-            return x, (truth + 1) / 2 if head and head.loss == "logistic" else truth
+            return x, (told + 1) / 2 if head and head.loss == "logistic" else told
 
-        questions = Fresh(draw, on + off)
+        questions: Questions = Fresh(draw, on + off)
+        if self.examples:
+            rounds = max(1, round(self.examples / self.batch))
+            questions = Fixed(*draw(slice(None), rounds * (on + off)), on + off, generators)
         if head is not None:
-            how = {"steps": self.steps, "optimizer": Adam(self.rate), "engine": self.engine}
+            optimizer = AdamW(self.rate, decay=self.decay) if self.decay else Adam(self.rate)
+            how = {"steps": self.steps, "optimizer": optimizer, "engine": self.engine}
             return train(net, theta_0, questions, heads=(head,), **how)
         block: Rows | None = None
 
@@ -94,7 +116,7 @@ class Descent:
             on_loss = exact(net, theta, theta_teacher)
             return on_loss if off_share == 0 else (1 - off_share) * on_loss + off_share * error(theta, step)
 
-        return descend(loss, theta_0, steps=self.steps, rate=self.rate)
+        return descend(loss, theta_0, steps=self.steps, rate=self.rate, decay=self.decay)
 
     def _batch(self, off_share: float, exact: bool) -> tuple[int, int]:
         """On- and off-distribution questions of a step: twice as many for a repaired human, `off_share` of them off."""
@@ -104,17 +126,37 @@ class Descent:
         return 0 if exact else 2 * self.batch - off, off
 
 
+def _mistaken(world: World, told: Tensor, noise: float, generators: Sequence[torch.Generator]) -> Tensor:
+    """Answers `(N, n, 1)` with normal noise of that sd, or in a classification each turned with that probability."""
+    if world.kind == "classification":
+        if noise > 0.5:
+            raise InputError("human.label_noise", noise, "at most 0.5, a coin's, where answers are turned")
+        drawn = torch.stack([torch.rand(told.shape[1:], generator=g, dtype=told.dtype) for g in generators])
+        return torch.where(drawn < noise, -told, told)
+    return told + noise * torch.stack([torch.randn(told.shape[1:], generator=g, dtype=told.dtype) for g in generators])
+
+
 def build(
-    width: Annotated[int, Field(gt=0, le=4096, description="hidden units")] = 24,
+    width: Annotated[int, Field(gt=0, le=4096, description="hidden units of a layer")] = 24,
     steps: Annotated[int, Field(gt=0, le=1_000_000, description="steps of Adam, cosine rate")] = 1500,
     rate: Annotated[float, Field(gt=0, le=10, description="first learning rate")] = 0.02,
-    batch: Annotated[int, Field(gt=0, le=65_536, description="fresh questions per step")] = 32,
-    engine: Annotated[
-        Literal["auto", "torch", "numba"], Field(description="what trains it; auto is numba where that can")
-    ] = "auto",
+    batch: Annotated[int, Field(gt=0, le=65_536, description="questions per step")] = 32,
+    depth: Annotated[int, Field(ge=1, le=16, description="hidden layers")] = 1,
+    examples: Annotated[
+        int, Field(ge=0, le=1_000_000, description="on-distribution questions in all; 0: fresh ones at every step")
+    ] = 0,
+    decay: Annotated[float, Field(ge=0, le=100, description="weight decay, as in AdamW")] = 0.0,
+    label_noise: Annotated[
+        float, Field(ge=0, le=10, description="sd of what the human is told, or share of answers turned")
+    ] = 0.0,
     sees: Annotated[
         Literal["all", "one_cue"], Field(description="blinding: every input, or of the world's cues only one, its own")
     ] = "all",
+    engine: Annotated[
+        Literal["auto", "torch", "numba"], Field(description="what trains it; auto is numba where that can")
+    ] = "auto",
 ) -> Descent:
-    """A human of one hidden layer, trained by Adam."""
-    return Descent(width, steps, float(rate), batch, engine, sees)
+    """A human trained by Adam."""
+    return Descent(
+        width, steps, float(rate), batch, depth, examples, float(decay), float(label_noise), sees, engine
+    )
