@@ -113,10 +113,10 @@ def value_and_grad(
     xs, ys = (np.ascontiguousarray((t if t.dim() == 3 else t[None]).numpy()) for t in (x, y))
 
     def function(theta: Tensor) -> tuple[Tensor, Tensor]:
-        theta = theta.detach().contiguous()
-        values, out = torch.empty(len(theta)), torch.empty_like(theta)
-        kernel.gradients(memory, plan, *packed, xs, ys, _NO_ROWS, theta.numpy(), values.numpy(), out.numpy())
-        return values, out
+        rows = np.ascontiguousarray(theta.detach().numpy())
+        values, out = np.empty(len(rows), np.float32), np.empty(rows.shape, np.float32)
+        kernel.gradients(memory, plan, *packed, xs, ys, _NO_ROWS, rows, values, out)
+        return torch.from_numpy(values), torch.from_numpy(out)
 
     return function
 
