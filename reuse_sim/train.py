@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -32,6 +31,7 @@ from reuse_sim.engines.spec import (
     need,
     rates,
 )
+from reuse_sim.machine import one_thread
 from reuse_sim.types import Fit
 
 
@@ -123,7 +123,7 @@ def value_and_grad(
             checks.parameters(net, theta, "theta")
             need(theta.dtype == x.dtype, "theta", theta.dtype, f"{x.dtype}, as the questions", "Convert one of them.")
             need(count in (1, len(theta)), "theta", f"{len(theta)} rows", f"{count}, one for each network's questions")
-        with _one_thread():
+        with one_thread():
             return function(theta.detach())
 
     return checked
@@ -251,7 +251,7 @@ def _chunk_size(engine: Engine, n: int, threads: int) -> int:
 
 def _side_by_side(training: _Training, chunks: Sequence[slice], threads: int) -> None:
     """One parallel region over chunks: operations this small are slower on several threads each."""
-    with _one_thread():
+    with one_thread():
         if min(threads, len(chunks)) == 1:
             for members in chunks:
                 training.chunk(members)
@@ -265,16 +265,6 @@ def _side_by_side(training: _Training, chunks: Sequence[slice], threads: int) ->
                 training.abandoned.set()
                 pool.shutdown(cancel_futures=True)
                 raise
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 class _Clock:

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import gc
 import os
-import platform
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from contextlib import contextmanager
 from typing import Any
 
-import torch
-
 from reuse_sim.artifacts import environment
+from reuse_sim.machine import cpu_name, one_thread
 
 Repeat = Callable[[], object]
 
@@ -45,30 +42,21 @@ def ratio(over: Sequence[float], under: Sequence[float]) -> float:
 @contextmanager
 def one_core() -> Iterator[None]:
     """One processor and one thread for everything started inside, where the system lets us choose."""
-    threads, choose = torch.get_num_threads(), getattr(os, "sched_setaffinity", None)
+    choose = getattr(os, "sched_setaffinity", None)
     cores = os.sched_getaffinity(0) if choose else set()
     # Read by JAX when it is first imported.
     os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1")
-    torch.set_num_threads(1)
     if choose:
         choose(0, {max(cores)})
     try:
-        yield
+        with one_thread():
+            yield
     finally:
-        torch.set_num_threads(threads)
         if choose:
             choose(0, cores)
 
 
 def machine(peak: float) -> dict[str, Any]:
     """What the figures were measured on; `peak` in flops per second of one core."""
-    return {"cpu": cpu(), "cores": os.cpu_count(), "peak_gflops": peak / 1e9, **environment()}
+    return {"cpu": cpu_name(), "cores": os.cpu_count(), "peak_gflops": peak / 1e9, **environment()}
 
-
-def cpu() -> str:
-    """The processor's name, as far as the system tells."""
-    with suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()

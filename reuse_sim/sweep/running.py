@@ -8,7 +8,6 @@ of workers. A cell that fails does not stop the others.
 from __future__ import annotations
 
 import os
-import platform
 import signal
 import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -17,10 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-import torch
-
 from reuse_sim.artifacts import environment
 from reuse_sim.errors import InputError
+from reuse_sim.machine import cpu_name, one_thread
 from reuse_sim.record import RunRecord, Sweep
 from reuse_sim.scenario import Cell, Scenario
 from reuse_sim.sweep import workers as pool
@@ -101,7 +99,7 @@ def run(
     cells = scenario.cells()
     wanted = workers or min(os.cpu_count() or 1, len(scenario.seeds))
     fitting = workers_that_fit(scenario, cells, wanted, notice)
-    with _one_thread(), _signals() as stop:
+    with one_thread(), _signals() as stop:
         sweep = header(scenario, command)
         with opened(folder(scenario), sweep, notice) as journal:
             on_start(sweep, journal.path.parent)
@@ -130,7 +128,7 @@ def header(scenario: Scenario, command: str) -> Sweep:
     """The header of a run on this machine, as it is set now."""
     module = scenario.module
     memory = round(memory_of_machine() / GIB, 1)
-    machine = {"cpu": _cpu_name(), "cores": os.cpu_count(), "memory_gib": memory}
+    machine = {"cpu": cpu_name(), "cores": os.cpu_count(), "memory_gib": memory}
     return Sweep(
         scenario=scenario.name, sweep_id=scenario.config_hash[:12], config_hash=scenario.config_hash,
         experiment=scenario.experiment, title=scenario.title, question=scenario.question, method=module.METHOD,
@@ -195,21 +193,3 @@ def _signals() -> Iterator[Stop]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-def _cpu_name() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
