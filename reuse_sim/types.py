@@ -23,9 +23,15 @@ class World(Protocol):
     Answers to `classification` are −1 to 1: a teacher's are −1 or 1, a human's squashed (`nets.first_logit`), and
     with a tolerance of 2 an answer is right when its sign is.
 
-    A world may also have `human_loss(net, theta_human (N, p2), theta_teacher (N, p1)) -> (N,)`, the exact expected
-    on-distribution loss of a human, on which humans then descend; and `inactive(theta_teacher (…, p1)) -> (p1,)`,
-    true for the entries of θ1 that no on-distribution answer depends on: they earn no bits back.
+    A world may also have
+
+    - `human_loss(net, theta_human (N, p2), theta_teacher (N, p1)) -> (N,)`, the exact expected on-distribution loss
+      of a human, on which humans then descend;
+    - `inactive(theta_teacher (…, p1)) -> (p1,)`, true for the entries of θ1 that no on-distribution answer depends
+      on: they earn no bits back;
+    - `picture(theta_teacher (p1,)) -> Picture`, questions laid out for the picture on its card;
+    - `labelled(n, generators, strength) -> (x (N, n, d), truth (N, n))`, questions and what is true of them where f
+      was learned itself and is only good; strength None is on-distribution.
     """
 
     @property
@@ -73,6 +79,22 @@ class World(Protocol):
     def human_answer(self, net: Mlp, theta_human: Tensor, x: Tensor) -> Tensor:
         """The human's answers H(x): θ2 `(…, p2)`, x `(…, n, d)` -> `(…, n)`, in the teacher's units."""
         ...
+
+
+@dataclass(frozen=True)
+class Picture:
+    """Questions x `(r, c, d)` laid out in r rows and c columns, so that answers to them make a picture.
+
+    `across` and `down` say what changes along columns and rows, with one value each in `columns` and `rows`: numbers
+    in equal steps, or names. `learned` `(r, c)` is true where a question lies in the on-distribution support.
+    """
+
+    x: Tensor
+    across: str
+    down: str
+    columns: Sequence[float] | Sequence[str]
+    rows: Sequence[float] | Sequence[str]
+    learned: Tensor
 
 
 @dataclass(frozen=True)
