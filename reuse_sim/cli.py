@@ -159,6 +159,41 @@ def report(name: Name = None) -> None:
 
 
 @app.command()
+def card(
+    file: File,
+    arms: Annotated[list[str] | None, typer.Argument(metavar="[ARM]...", help="Some arms only.",
+                                                     show_default=False)] = None,
+    overrides: Settings = None,
+    seeds: Annotated[int | None, typer.Option(help="Number of worlds.", show_default=False)] = None,
+    smoke: Annotated[bool, typer.Option("--smoke", help="The scenario's smoke form: seconds.")] = False,
+) -> int:
+    """Run a scenario of the `people` experiment and write a card per arm, in docs/worlds."""
+    from reuse_sim import results, scenario
+    from reuse_sim.artifacts import Store
+    from reuse_sim.errors import nearest
+    from reuse_sim.experiments import people
+    from reuse_sim.sweep import store_path
+
+    loaded = scenario.load(file, overrides or (), seeds, smoke)
+    if loaded.module is not people or loaded.axes:
+        raise InputError(str(file), f"experiment {loaded.experiment}", "experiment: people, and nothing swept")
+    for arm in arms or ():
+        if arm not in loaded.arms:
+            raise InputError(str(file), f"arm {arm}", f"one of {', '.join(loaded.arms)}", nearest(arm, loaded.arms))
+    command = results.command_line(loaded, overrides or (), seeds, smoke)
+    outcome, found, unsynced = _run(loaded, command, None, track=True)
+    first, store = loaded.cells()[0], Store(store_path(loaded.project))
+    shown = {arm: people.scene(first.arms[arm], first.seed, store) for arm in arms or loaded.arms}
+    from tracking import cards
+
+    for path in cards.write(found.sweep, found.records, shown, loaded.project / "docs" / "worlds"):
+        typer.echo(_shown(path))
+    if any(r.status == "failed" for r in outcome.records):
+        return FAILED
+    return NOT_SYNCED if unsynced else OK
+
+
+@app.command()
 def sync() -> int:
     """Send to MLflow what was run while it was down; what is there already is not sent again."""
     from reuse_sim.results import here

@@ -116,7 +116,12 @@ class Fit:
 
 @runtime_checkable
 class Human(Protocol):
-    """A limited learner of the teacher. `off_share` > 0 trains a *repaired* human instead."""
+    """A limited learner of the teacher. `off_share` > 0 trains a *repaired* human instead.
+
+    Its first output answers questions; further ones are its other behaviour. It may have `tastes(world, theta_teacher,
+    generators)`, what `train` makes the further ones learn when given the same generators: an object whose
+    `answer(x (N, n, d))` is `(N, n, K)`.
+    """
 
     def net(self, world: World) -> Mlp:
         """The human's architecture in that world."""

@@ -219,8 +219,11 @@ class Scene:
         }
 
     def society(self, kind: str) -> Society:
-        """What teachers, humans, siblings and repaired twins of this world answer."""
-        x = self.x[kind]
+        """What teachers, humans, siblings and repaired twins of this world answer, on- or off-distribution."""
+        return self.answers(self.x[kind])
+
+    def answers(self, x: Tensor) -> Society:
+        """The same to any questions `(M, n, d)`."""
         human, siblings, repaired = (
             self.world.human_answer(self.net, theta, x)
             for theta in (

@@ -2,13 +2,13 @@
 
 Where the world knows its exact expected loss the human descends on that; elsewhere, or with `examples` or
 `label_noise`, on on-distribution questions of its own: fresh ones at every step, or so many for good. A *repaired*
-human does the same with a share of off-distribution truth.
+human does the same with a share of off-distribution truth, and goes on behaving as it did.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
 import torch
@@ -17,6 +17,8 @@ from torch import Tensor
 
 from reuse_sim.engines.spec import BLOCK, Adam, AdamW, Fixed, Fresh, Head, Questions, Rows
 from reuse_sim.errors import InputError
+from reuse_sim.humans.behaviour import Tastes, tastes
+from reuse_sim.humans.precision import Rounded
 from reuse_sim.nets import Mlp, first_logit, first_output
 from reuse_sim.train import descend, train
 from reuse_sim.types import Fit, World
@@ -36,16 +38,20 @@ class Descent:
     decay: float = 0.0
     label_noise: float = 0.0
     sees: Literal["all", "one_cue"] = "all"
+    behaviours: int = 0
+    precision: int = 0
     engine: Literal["auto", "torch", "numba"] = "auto"
 
     def net(self, world: World) -> Mlp:
-        """The world's human of `width` hidden units, with `depth` such layers."""
+        """The world's human of `width` hidden units, with `depth` such layers; behaviours are further outputs."""
         net = world.human_net(self.width)
-        if self.depth == 1:
-            return net
-        if len(net.sizes) != 3:
+        if self.behaviours and world.human_answer not in HEADS:
+            got = f"{self.behaviours}, where humans do not answer with an output of their own"
+            raise InputError("human.behaviours", got, "0 in this world", "Take another world, such as radius.")
+        if self.depth > 1 and len(net.sizes) != 3:
             raise InputError("human.depth", self.depth, "1, for humans of this world have no hidden layer to repeat")
-        return Mlp((net.sizes[0], *[self.width] * self.depth, net.sizes[-1]), net.activation, net.bias)
+        hidden = [self.width] * self.depth if self.depth > 1 else net.sizes[1:-1]
+        return Mlp((net.sizes[0], *hidden, net.sizes[-1] + self.behaviours), net.activation, net.bias)
 
     def init(self, world: World, generators: Sequence[torch.Generator]) -> Tensor:
         """Draws from the initialisation prior; weights of what a human is blind to are 0, and stay so."""
@@ -62,6 +68,10 @@ class Descent:
             net.views(theta)["weight0"].masked_fill_(blind.unsqueeze(1), 0.0)
         return theta
 
+    def tastes(self, world: World, theta_teacher: Tensor, generators: Sequence[torch.Generator]) -> Tastes | None:
+        """What the further outputs learn, drawn before all else from the generators that `train` is given."""
+        return tastes(world, theta_teacher, self.behaviours, generators) if self.behaviours else None
+
     def train(
         self,
         world: World,
@@ -76,6 +86,7 @@ class Descent:
         on, off = self._batch(off_share, exact is not None)
         # What has no weight at the start is not seen, so that its weight stays 0.
         seen = (net.views(theta_0)["weight0"] != 0).any(1).to(theta_0.dtype)
+        likes = self.tastes(world, theta_teacher, generators) if off_share == 0 else None
 
         def draw(members: slice, n: int) -> tuple[Tensor, Tensor]:
             """n questions each, `on` then `off` of them to a step, and what the human is told of them."""
@@ -89,9 +100,11 @@ class Descent:
             told = world.answer(theta_1, x).unsqueeze(-1)
             if self.label_noise:
                 told = _mistaken(world, told, self.label_noise, own)
-            if self.sees != "all":
-                x = x * seen[members].unsqueeze(1)
-            return x, (told + 1) / 2 if head and head.loss == "logistic" else told
+            told = (told + 1) / 2 if head and head.loss == "logistic" else told
+            if self.behaviours:
+                does = likes.answer(x, members) if likes else net.forward(theta_0[members], x)[..., 1:]
+                told = torch.cat([told, does], dim=-1)
+            return x * seen[members].unsqueeze(1) if self.sees != "all" else x, told
 
         questions: Questions = Fresh(draw, on + off)
         if self.examples:
@@ -100,7 +113,8 @@ class Descent:
         if head is not None:
             optimizer = AdamW(self.rate, decay=self.decay) if self.decay else Adam(self.rate)
             how = {"steps": self.steps, "optimizer": optimizer, "engine": self.engine}
-            return train(net, theta_0, questions, heads=(head,), **how)
+            heads = (head, Head("squared", self.behaviours)) if self.behaviours else (head,)
+            return self._kept(net, train(self._running(net), theta_0, questions, heads=heads, **how))
         block: Rows | None = None
 
         def error(theta: Tensor, step: int) -> Tensor:
@@ -111,12 +125,21 @@ class Descent:
             return (world.human_answer(net, theta, x) - y[..., 0]).square().mean(-1)
 
         def loss(theta: Tensor, step: int) -> Tensor:
+            if self.precision:
+                theta = Rounded(net, self.precision).value(theta)
             if exact is None:
                 return error(theta, step)
             on_loss = exact(net, theta, theta_teacher)
             return on_loss if off_share == 0 else (1 - off_share) * on_loss + off_share * error(theta, step)
 
-        return descend(loss, theta_0, steps=self.steps, rate=self.rate, decay=self.decay)
+        return self._kept(net, descend(loss, theta_0, steps=self.steps, rate=self.rate, decay=self.decay))
+
+    def _running(self, net: Mlp) -> Mlp | Rounded:
+        return Rounded(net, self.precision) if self.precision else net
+
+    def _kept(self, net: Mlp, fit: Fit) -> Fit:
+        """What the human is in the end: parameters of its own precision."""
+        return replace(fit, theta=Rounded(net, self.precision).value(fit.theta)) if self.precision else fit
 
     def _batch(self, off_share: float, exact: bool) -> tuple[int, int]:
         """On- and off-distribution questions of a step: twice as many for a repaired human, `off_share` of them off."""
@@ -152,11 +175,18 @@ def build(
     sees: Annotated[
         Literal["all", "one_cue"], Field(description="blinding: every input, or of the world's cues only one, its own")
     ] = "all",
+    behaviours: Annotated[
+        int, Field(ge=0, le=64, description="further outputs, each with a taste of its own to learn")
+    ] = 0,
+    precision: Annotated[
+        int, Field(ge=0, le=16, description="bits of each parameter, while learning too; 0: as the computer has it")
+    ] = 0,
     engine: Annotated[
         Literal["auto", "torch", "numba"], Field(description="what trains it; auto is numba where that can")
     ] = "auto",
 ) -> Descent:
     """A human trained by Adam."""
     return Descent(
-        width, steps, float(rate), batch, depth, examples, float(decay), float(label_noise), sees, engine
+        width, steps, float(rate), batch, depth, examples, float(decay), float(label_noise), sees, behaviours,
+        precision, engine,
     )
