@@ -25,7 +25,9 @@ def grown(world, **options):
     return human, theta_1, theta, world.on_distribution(theta_1, 1000, streams(3, NAMES))
 
 
-@pytest.mark.parametrize("world", [radius.build(), spurious.build(), digits.build(steps=5)], ids=lambda w: type(w).__name__)
+@pytest.mark.parametrize(
+    "world", [radius.build(), spurious.build(), digits.build(steps=5)], ids=lambda w: type(w).__name__
+)
 def test_tastes_are_standardised_differ_and_depend_on_their_own_generator_only(world):
     """Over fresh questions: a mean of 512 varies by 1/√512 = .044, and so does one of 4096 by .016."""
     theta_1 = world.teacher(streams(0, ["teacher"])).expand(3, -1)
