@@ -8,7 +8,7 @@ Each raises AssertionError with a sentence naming what does not hold, and return
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -21,7 +21,7 @@ from reuse_sim.plugins import ROOMS, missing_members
 from reuse_sim.rng import stream, streams
 from reuse_sim.specialness import exact
 from reuse_sim.specialness.problem import Problem
-from reuse_sim.types import Access, Estimate, Fit, Human, LeakChannel, Leaked, Outer, World
+from reuse_sim.types import Access, Estimate, Fit, Human, LeakChannel, Leaked, Outer, Picture, World
 from reuse_sim.worlds import linear_gaussian
 
 SEED = 20_230_817
@@ -38,7 +38,8 @@ def check_world(world: World, width: int = 4) -> None:
     """Shapes, randomness from the generators alone, one row per teacher, answers that leave their inputs as they are.
 
     Where the world has `human_loss`, it must agree with the mean squared error over 20,000 questions within five
-    standard errors.
+    standard errors; `picture` must hold what `types.Picture` says, and f answer all of it; `labelled` must draw the
+    questions that `on_distribution` and `off_distribution` draw.
 
     Args:
         width: hidden units of the humans asked about.
@@ -85,6 +86,42 @@ def check_world(world: World, width: int = 4) -> None:
         errors = (squares.mean(-1) - loss).abs() / (squares.std(-1) / squares.shape[-1] ** 0.5)
         worst = float(errors.max())
         _claim(worst < 5, f"human_loss is {worst:.1f} standard errors off the mean squared error of 20,000 questions")
+    if hasattr(world, "picture"):
+        for row in theta:
+            _check_picture(world, row)
+    if hasattr(world, "labelled"):
+        _check_labelled(world, dict(zip((None, 1.0, 0.0), asked.values(), strict=True)))
+
+
+def _check_picture(world: Any, theta: Tensor) -> None:
+    drawn = world.picture(theta)
+    _claim(isinstance(drawn, Picture), f"picture returned {type(drawn).__name__}, not a Picture")
+    r, c = len(drawn.rows), len(drawn.columns)
+    for what in ("x", "learned"):
+        _pure(f"picture's {what}", lambda t, what=what: getattr(world.picture(t), what), theta)
+    _shaped("picture's x", drawn.x, (r, c, world.d))
+    _claim(drawn.x.dtype == theta.dtype, f"picture's x is {drawn.x.dtype} for a teacher in {theta.dtype}")
+    _shaped("picture's learned", drawn.learned, (r, c))
+    _claim(drawn.learned.dtype == torch.bool, f"picture's learned is {drawn.learned.dtype}, not bool")
+    for what in ("rows", "columns"):
+        ticks: list[Any] = list(getattr(drawn, what))
+        if not all(isinstance(tick, str) for tick in ticks):
+            numbers = all(isinstance(tick, int | float) for tick in ticks)
+            steps = torch.tensor(ticks if numbers else [0, 0], dtype=torch.float64).diff()
+            even = bool((steps != 0).all()) and torch.allclose(steps, steps[:1])
+            _claim(even, f"picture's {what} are neither names nor numbers in equal steps")
+    answers = world.answer(theta.unsqueeze(0), drawn.x.flatten(0, 1).unsqueeze(0))
+    _shaped("answer to picture", answers, (1, r * c))
+
+
+def _check_labelled(world: Any, asked: Mapping[float | None, Tensor]) -> None:
+    """asked: the questions that the world drew from `_generators()` at each strength."""
+    for strength, x in asked.items():
+        where = f"labelled at strength {strength}"
+        for k, shape in enumerate((x.shape, x.shape[:2])):
+            _drawn(where, lambda g, k=k, s=strength: world.labelled(QUESTIONS, g, s)[k], tuple(shape))
+        same = torch.equal(world.labelled(QUESTIONS, _generators(), strength)[0].to(x), x)
+        _claim(same, f"{where}: equal generators drew other questions than the world's own")
 
 
 def check_human(human: Human, world: World) -> None:

@@ -86,7 +86,8 @@ class Picture:
     """Questions x `(r, c, d)` laid out in r rows and c columns, so that answers to them make a picture.
 
     `across` and `down` say what changes along columns and rows, with one value each in `columns` and `rows`: numbers
-    in equal steps, or names. `learned` `(r, c)` is true where a question lies in the on-distribution support.
+    in equal steps, or names. `learned` `(r, c)` is true where a question lies in the on-distribution support; a world
+    whose support has no edge says what counts instead.
     """
 
     x: Tensor

@@ -19,7 +19,7 @@ from reuse_sim.leaks import prefix
 from reuse_sim.outers import slot
 from reuse_sim.specialness import METHODS
 from reuse_sim.types import Estimate, Fit, Leaked
-from reuse_sim.worlds import merged_neurons, radius
+from reuse_sim.worlds import digits, merged_neurons, radius
 
 SKELETONS = Path(__file__).parents[1] / "docs" / "skeletons"
 SMALL = {"humans": {"width": 4, "steps": 60}, "outers": {"width": 6}}
@@ -113,6 +113,35 @@ class Narrow(radius.Radius):
         return super().off_distribution(theta_teacher, n, generators, strength)[..., 0]
 
 
+def redrawn(**changed: Any) -> Any:
+    """A radius world whose picture has these fields changed."""
+
+    class Redrawn(radius.Radius):
+        def picture(self, theta_teacher):
+            right = super().picture(theta_teacher)
+            wrong = {name: change(getattr(right, name)) for name, change in changed.items()}
+            return dataclasses.replace(right, **wrong)
+
+    return Redrawn()
+
+
+class Relabelled(digits.Digits):
+    def labelled(self, n, generators, strength):
+        return super().labelled(n, generators, 2 * strength if strength else strength)
+
+
+class Mislabelled(digits.Digits):
+    def labelled(self, n, generators, strength):
+        x, truth = super().labelled(n, generators, strength)
+        return x, truth[..., :-1]
+
+
+class Unrepeatable(digits.Digits):
+    def labelled(self, n, generators, strength):
+        x, truth = super().labelled(n, generators, strength)
+        return x, truth + torch.rand(())
+
+
 def of_class(cls: type, built: Any) -> Any:
     return cls(**{f.name: getattr(built, f.name) for f in dataclasses.fields(built)})
 
@@ -125,6 +154,17 @@ def of_class(cls: type, built: Any) -> Any:
         (of_class(Meddling, radius.build()), "answer to on_distribution: changed what it was given"),
         (of_class(WrongLoss, merged_neurons.build()), "human_loss is .* standard errors off"),
         (of_class(Narrow, radius.build()), r"off_distribution: shape \(3, 40\), not \(3, 40, 4\)"),
+        (redrawn(x=lambda x: x[..., :3]), r"picture's x: shape \(41, 41, 3\), not \(41, 41, 4\)"),
+        (redrawn(x=lambda x: x + torch.rand(())), "picture's x: asked twice"),
+        (redrawn(x=lambda x: x.double()), "picture's x is torch.float64 for a teacher in torch.float32"),
+        (redrawn(rows=lambda rows: rows[1:]), r"picture's x: shape \(41, 41, 4\), not \(40, 41, 4\)"),
+        (redrawn(columns=lambda columns: [*columns[:-1], 9.0]), "picture's columns are neither names nor numbers"),
+        (redrawn(rows=lambda rows: ["a", *rows[1:]]), "picture's rows are neither names nor numbers"),
+        (redrawn(learned=lambda learned: learned[1:]), r"picture's learned: shape \(40, 41\)"),
+        (redrawn(learned=lambda learned: learned.float()), "picture's learned is torch.float32, not bool"),
+        (of_class(Relabelled, digits.build(steps=5)), "labelled at strength 1.0: .* drew other questions"),
+        (of_class(Mislabelled, digits.build(steps=5)), r"labelled at strength None: shape \(3, 39\), not \(3, 40\)"),
+        (of_class(Unrepeatable, digits.build(steps=5)), "labelled at strength None: .* another draw"),
         (object(), "object lacks answer, d, .* of reuse_sim.types.World"),
     ],
 )

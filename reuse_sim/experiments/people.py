@@ -23,6 +23,7 @@ from reuse_sim.inheritance import figures, observed
 from reuse_sim.plugins import STRICT, Plugin, plugin
 from reuse_sim.record import Measured, Metric
 from reuse_sim.rng import streams
+from reuse_sim.types import World
 
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5)
 """How far off-distribution the fits of a curve are taken."""
@@ -106,7 +107,7 @@ def measure(people: Stored, config: Mapping[str, Any], seed: int) -> tuple[dict[
         does = scene.net.forward(theta, scene.x["on"])[..., 1:]
         fits = observed.r_squared(does.movedim(-1, 0), likes.answer(scene.x["on"]).movedim(-1, 0))
         metrics["human/behaviour_fit"] = float(fits.mean())
-    return {}, {"metrics": metrics | _truth(scene, seed, None), "curve": {"curve": _curve(scene, config, seed)}}
+    return {}, {"metrics": metrics | _truth(scene.world, scene, seed, None), "curve": {"curve": _curve(scene, config, seed)}}
 
 
 def _curve(scene: reuse.Scene, config: Mapping[str, Any], seed: int) -> dict[str, list[float]]:
@@ -122,14 +123,14 @@ def _curve(scene: reuse.Scene, config: Mapping[str, Any], seed: int) -> dict[str
             "siblings": observed.fit(world.kind, who.siblings, who.teacher.expand_as(who.siblings)).mean(),
             "repaired": observed.fit(world.kind, who.repaired, who.teacher),
         }
-        for key, value in {**figures.numbers(fits), **_truth(scene, seed, strength)}.items():
+        for key, value in {**figures.numbers(fits), **_truth(world, scene, seed, strength)}.items():
             curve.setdefault(key, []).append(value)
     return curve
 
 
-def _truth(scene: reuse.Scene, seed: int, strength: float | None) -> dict[str, float]:
+def _truth(world: World, scene: reuse.Scene, seed: int, strength: float | None) -> dict[str, float]:
     """How often f and H say what is true, where f was learned itself; empty elsewhere."""
-    labelled = getattr(scene.world, "labelled", None)
+    labelled = getattr(world, "labelled", None)
     if labelled is None:
         return {}
     n, count = scene.x["on"].shape[1], len(scene.theta_teacher)

@@ -17,7 +17,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import combinations
+from itertools import combinations, product
 from typing import Annotated, ClassVar, Literal
 
 import torch
@@ -26,6 +26,7 @@ from torch import Tensor
 
 from reuse_sim.errors import InputError
 from reuse_sim.nets import Activation, Mlp, first_output
+from reuse_sim.types import Picture
 
 TRIPLE = 3
 Grade = Literal["low_degree", "staircase", "needle"]
@@ -105,6 +106,21 @@ class Boolean:
         return Mlp((self.n, width, 1), self.activation)
 
     human_answer = staticmethod(first_output)
+
+    def picture(self, theta_teacher: Tensor) -> Picture:
+        """The triple down, 40 settings of the others across, in order of f at the rare combination, the last row.
+
+        Of all settings in that order, the middles of as many equal parts. Learned are the other seven combinations.
+        """
+        triple, others = (torch.tensor(list(product((-1, 1), repeat=k))) for k in (TRIPLE, self.n - TRIPLE))
+        rare = torch.cat([torch.ones(len(others), TRIPLE), others], dim=-1).to(theta_teacher.dtype)
+        order, count = self.answer(theta_teacher[None], rare[None])[0].argsort(stable=True), min(40, len(others))
+        others = others[order[((torch.arange(count) + 0.5) * len(order) / count).long()]]
+        x = torch.cat([triple.unsqueeze(1).expand(-1, count, -1), others.expand(len(triple), -1, -1)], dim=-1)
+        names = ["".join("−+"[feature > 0] for feature in combination) for combination in triple.tolist()]
+        learned = (x[..., :TRIPLE] < 0).any(-1)
+        labels = f"features {TRIPLE + 1} to {self.n}, in order of f in the last row", "first three features"
+        return Picture(x.to(theta_teacher.dtype), *labels, range(1, count + 1), names, learned)
 
     def _questions(self, like: Tensor, n: int, generators: Sequence[torch.Generator], share: float) -> Tensor:
         drawn = []

@@ -3,7 +3,7 @@
 The 1,797 handwritten digits of 8 × 8 pixels that ship with scikit-learn (Alpaydin & Kaynak 1998); the question
 is whether the digit is even. On-distribution an image is moved by less than half a pixel and a little noise is
 added; off-distribution it is turned, covered or faded as well. f is a network trained on all of these with the
-true labels, so it is good, not perfect: `label` says what is true.
+true labels, so it is good, not perfect: `labelled` says what is true.
 
 All of θ1 is active on-distribution; what is not exercised there is that f answers alike when an image is turned,
 covered or faded.
@@ -26,6 +26,7 @@ from torch.nn.functional import affine_grid, grid_sample
 from reuse_sim.engines.spec import Adam, Fresh, Head
 from reuse_sim.nets import Mlp, first_logit
 from reuse_sim.train import train
+from reuse_sim.types import Picture
 
 SIDE = 8
 JITTER, NOISE = 0.4, 0.05  # pixels; sd, where ink is 0 to 1
@@ -92,6 +93,26 @@ class Digits:
         """None of θ1, `(p1,)`."""
         return torch.zeros(theta_teacher.shape[-1], dtype=torch.bool)
 
+    def labelled(self, n: int, generators: Sequence[torch.Generator], strength: float | None) -> tuple[Tensor, Tensor]:
+        """Images `(N, n, 64)` as `on_distribution` (None) or `off_distribution` draws them, and the truth `(N, n)`."""
+        shift, strength = (None, 0.0) if strength is None else (self.shift, strength)
+        x, truth = zip(*(questions(n, g, shift, strength) for g in generators), strict=True)
+        return torch.stack(x), torch.stack(truth)
+
+    def picture(self, theta_teacher: Tensor) -> Picture:
+        """The first image of each digit across, shifted more and more down; learned is the row of strength 0.
+
+        Images are neither moved nor noisy; all are turned one way, or covered in the middle.
+        """
+        images, digits = _data()
+        first = torch.stack([images[digits == k][0] for k in range(10)])
+        still, turn, middle = torch.zeros(10, 2), torch.ones(10), torch.full((10, 2), 0.5)
+        strengths, names = [k / 20 for k in range(21)], [str(k) for k in range(10)]
+        x = [_shown(first, still, turn, 0 * first, middle, self.shift, strength) for strength in strengths]
+        learned = torch.tensor(strengths).unsqueeze(-1).expand(-1, 10) == 0
+        labels = "digit", f"strength of {self.shift}"
+        return Picture(torch.stack(x).to(theta_teacher.dtype), *labels, names, strengths, learned)
+
     def _lesson(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         kinds: tuple[Shift, ...] = get_args(Shift)
         strengths = 1.2 * torch.rand(len(kinds), generator=generator)
@@ -110,15 +131,27 @@ def questions(
     images, digits = _data()
     chosen = torch.randint(len(images), (n,), generator=generator)
     place = 2 * torch.rand(n, 2, generator=generator) - 1
-    angle = (2 * torch.rand(n, generator=generator) - 1) * (TURN * strength if shift == "rotation" else 0.0)
-    x = _moved(images[chosen], JITTER * place, angle)
-    x = x + NOISE * torch.randn(x.shape, generator=generator)
+    turn = 2 * torch.rand(n, generator=generator) - 1
+    noise = torch.randn(n, SIDE, SIDE, generator=generator)
     corner = torch.rand(n, 2, generator=generator)
+    x = _shown(images[chosen], place, turn, noise, corner, shift, strength)
+    return x, torch.where(digits[chosen] % 2 == 0, 1.0, -1.0)
+
+
+def _shown(
+    images: Tensor, place: Tensor, turn: Tensor, noise: Tensor, corner: Tensor, shift: Shift | None, strength: float
+) -> Tensor:
+    """Images `(n, 8, 8)` as they are asked about, `(n, 64)`.
+
+    place `(n, 2)` and turn `(n,)` are from −1 to 1, noise `(n, 8, 8)` is in sds, corner `(n, 2)` from 0 to 1.
+    """
+    angle = turn * (TURN * strength if shift == "rotation" else 0.0)
+    x = _moved(images, JITTER * place, angle) + NOISE * noise
     if shift == "occlusion":
         x = _covered(x, corner, COVER * strength)
     if shift == "contrast":
         x = x * max(0.0, 1 - FADE * strength)
-    return x.flatten(1), torch.where(digits[chosen] % 2 == 0, 1.0, -1.0)
+    return x.flatten(1)
 
 
 def _moved(images: Tensor, pixels: Tensor, angle: Tensor) -> Tensor:

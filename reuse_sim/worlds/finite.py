@@ -25,6 +25,7 @@ from pydantic import Field
 from torch import Tensor
 
 from reuse_sim.nets import Mlp, first_logit
+from reuse_sim.types import Picture
 
 Answers = tuple[int, ...]
 """A function: its answers −1 or 1 to the eight questions, in the order of `QUESTIONS`."""
@@ -163,6 +164,12 @@ class Finite:
         return Mlp((self.d, width, 1), "tanh")
 
     human_answer = staticmethod(first_logit)
+
+    def picture(self, theta_teacher: Tensor) -> Picture:
+        """All eight questions: the third feature down, the first two across; learned is the row where it is off."""
+        x = torch.tensor([[QUESTIONS[i] for i in part] for part in (ON, OFF)], dtype=theta_teacher.dtype)
+        names = ["".join("−+"[b > 0] for b in QUESTIONS[i][:2]) for i in ON]
+        return Picture(x, "first two features", "third feature", names, ["−", "+"], x[..., 2] < 0)
 
     def _questions(self, like: Tensor, n: int, generators: Sequence[torch.Generator], share: float) -> Tensor:
         drawn = []

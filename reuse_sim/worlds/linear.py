@@ -23,6 +23,8 @@ from torch import Tensor
 
 from reuse_sim.errors import InputError
 from reuse_sim.nets import Mlp, first_logit
+from reuse_sim.types import Picture
+from reuse_sim.worlds.plane import seen_and_unseen
 
 LN2 = math.log(2)
 SMALL = 1e-290
@@ -75,6 +77,10 @@ class Linear:
         return Mlp((self.d, 1), bias=False)
 
     human_answer = staticmethod(first_logit)
+
+    def picture(self, theta_teacher: Tensor) -> Picture:
+        """The plane of θ1's parts in the coordinates seen and in those never seen; learned is the line of the first."""
+        return seen_and_unseen(theta_teacher, self.inactive(theta_teacher))
 
     def disagreement(self, theta: Tensor, other: Tensor, strength: float | None = None) -> Tensor:
         """Probability that sign(θ·x) and sign(θ'·x) differ, on-distribution (None) or off it: `(…, d)` twice -> `(…)`.

@@ -17,6 +17,8 @@ from torch import Tensor
 
 from reuse_sim.errors import InputError
 from reuse_sim.nets import Mlp, first_output
+from reuse_sim.types import Picture
+from reuse_sim.worlds.plane import seen_and_unseen
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,10 @@ class LinearGaussian:
     def features(self, x: Tensor) -> Tensor:
         """The human is linear in these, H(x) = features(x)·θ2: x `(n, d)` -> `(n, p2)`. Here x itself."""
         return x
+
+    def picture(self, theta_teacher: Tensor) -> Picture:
+        """The plane of θ1's parts in the coordinates seen and in those never seen; learned is the line of the first."""
+        return seen_and_unseen(theta_teacher, self.inactive(theta_teacher))
 
     def _normal(self, n: int, generators: Sequence[torch.Generator], like: Tensor) -> Tensor:
         return torch.stack([torch.randn(n, self.d, generator=g, dtype=like.dtype) for g in generators])

@@ -21,6 +21,7 @@ from pydantic import Field
 from torch import Tensor
 
 from reuse_sim.nets import Mlp
+from reuse_sim.types import Picture
 
 MEAN_RELU = 1 / math.sqrt(2 * math.pi)
 VAR_RELU = 0.5 - 1 / (2 * math.pi)
@@ -84,6 +85,17 @@ class MergedNeurons:
         # Orthonormal directions: E relu² = 1/2, and E relu(q_i·x) relu(q_j·x) = 1/2π.
         teacher_teacher = self.d / 2 + self.d * (self.d - 1) / (2 * math.pi)
         return (human_human.sum((-1, -2)) - 2 * human_teacher.sum((-1, -2)) + teacher_teacher) / self.sd**2
+
+    def picture(self, theta_teacher: Tensor) -> Picture:
+        """x = a(q_i − q_j) at a = reach, i down and j across, 40 at most: a direction the human lacks is a cross.
+
+        None counts as learned: N(0, I) has a density everywhere, but it as good as never draws such a difference.
+        """
+        q = self._frame(theta_teacher)[:40]
+        number = range(1, len(q) + 1)
+        x = self.reach * (q.unsqueeze(1) - q)
+        labels = f"j of x = {self.reach:g}(q_i − q_j)", "i"
+        return Picture(x, *labels, number, number, torch.zeros(x.shape[:2], dtype=torch.bool))
 
     def _frame(self, theta_teacher: Tensor) -> Tensor:
         return theta_teacher.unflatten(-1, (self.d, self.d))

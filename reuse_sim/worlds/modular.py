@@ -22,6 +22,8 @@ from torch import Tensor
 
 from reuse_sim.errors import InputError
 from reuse_sim.nets import Mlp, first_output
+from reuse_sim.types import Picture
+from reuse_sim.worlds.plane import plane
 
 
 def no_parameters(theta_teacher: Tensor) -> Tensor:
@@ -78,6 +80,14 @@ class Cosine:
 
     human_answer = staticmethod(first_output)
     inactive = staticmethod(no_parameters)
+
+    def picture(self, theta_teacher: Tensor) -> Picture:
+        """The plane of w and a direction at right angles to it, along which f is constant; learned is the cube."""
+        w = theta_teacher[: self.d] / theta_teacher[: self.d].norm()
+        down = torch.eye(self.d).to(w)[w.abs().argmin()]
+        down = down - (w @ down) * w
+        labels = "x along w", "x at right angles to w"
+        return plane(w, down / down.norm(), 2.5, labels, lambda x: x.abs().amax(-1) <= 1)
 
     def _cube(self, n: int, generators: Sequence[torch.Generator], like: Tensor) -> Tensor:
         return torch.stack([2 * torch.rand(n, self.d, generator=g, dtype=like.dtype) - 1 for g in generators])
@@ -141,6 +151,15 @@ class Sum:
 
     human_answer = staticmethod(first_output)
     inactive = staticmethod(no_parameters)
+
+    def picture(self, theta_teacher: Tensor) -> Picture:
+        """The table of a (down) and b (across), the first 41 of each at most; learned are the seen pairs."""
+        number = range(min(self.p, 41))
+        a, b = torch.meshgrid(torch.tensor(number), torch.tensor(number), indexing="ij")
+        x = torch.nn.functional.one_hot(torch.stack([a, b], -1), self.p).flatten(-2).to(theta_teacher.dtype)
+        seen = torch.zeros(self.p, self.p, dtype=torch.bool)
+        seen[self.pairs(False).unbind(-1)] = True
+        return Picture(x, "b", "a", number, number, seen[a, b])
 
 
 def build(

@@ -16,10 +16,13 @@ from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field
+from scipy.special import gammaincinv
 from torch import Tensor
 
 from reuse_sim.errors import InputError
 from reuse_sim.nets import Mlp, first_output
+from reuse_sim.types import Picture
+from reuse_sim.worlds.plane import plane
 
 DEGREE = 3
 
@@ -115,6 +118,22 @@ class Polynomial:
         Not exercised on-distribution besides: how f goes on where N(0, I) has little mass.
         """
         return (self.exponents[:, self.seen :] > 0).any(-1)
+
+    def picture(self, theta_teacher: Tensor) -> Picture:
+        """The plane of the first input and the next (`further`), or the first hidden one (`hidden`), the others 0.
+
+        Learned is where hidden inputs are 0 and seen ones in the ball that holds 95 % of N(0, I).
+        """
+        ball = sqrt(2 * gammaincinv(self.seen / 2, 0.95))
+        reach, second = (2.25 * sqrt(self.seen), 1) if self.shift == "further" else (3.0, self.seen)
+        axes = torch.eye(max(self.d, 2), self.d, dtype=theta_teacher.dtype)  # a second input, 0 where there is one only
+
+        def learned(x: Tensor) -> Tensor:
+            seen, hidden = x.split([self.seen, self.hidden], dim=-1)
+            return (seen.norm(dim=-1) <= ball) & (hidden == 0).all(-1)
+
+        labels = "first input (the others 0)", "second input" if self.shift == "further" else "first hidden input"
+        return plane(axes[0], axes[second], reach, labels, learned)
 
     def _normal(self, theta_teacher: Tensor, n: int, generators: Sequence[torch.Generator]) -> Tensor:
         return torch.stack([torch.randn(n, self.d, generator=g, dtype=theta_teacher.dtype) for g in generators])

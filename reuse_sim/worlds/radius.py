@@ -17,6 +17,8 @@ from scipy.special import jv
 from torch import Tensor
 
 from reuse_sim.nets import Mlp, first_output
+from reuse_sim.types import Picture
+from reuse_sim.worlds.plane import plane
 
 BALL = 2.0
 SHELL = 1.2
@@ -90,6 +92,12 @@ class Radius:
         return Mlp((self.d, width, 1), "tanh")
 
     human_answer = staticmethod(first_output)
+
+    def picture(self, theta_teacher: Tensor) -> Picture:
+        """The plane of the first two inputs, the others 0, as far out as the shell goes; learned is the ball."""
+        across, down = torch.eye(self.d, dtype=theta_teacher.dtype)[:2]
+        labels = "first input (the last two 0)", "second input"
+        return plane(across, down, BALL + 0.8 + SHELL, labels, lambda x: x.norm(dim=-1) <= BALL)
 
 
 def moments(w: Tensor, b: Tensor, a: Tensor) -> tuple[Tensor, Tensor]:

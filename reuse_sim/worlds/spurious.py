@@ -22,6 +22,7 @@ from torch import Tensor
 
 from reuse_sim.errors import InputError
 from reuse_sim.nets import Mlp, first_logit
+from reuse_sim.types import Picture
 
 WEAKEST, STRONGEST = 0.8, 1.2
 
@@ -93,6 +94,23 @@ class Spurious:
     def inactive(self, theta_teacher: Tensor) -> Tensor:
         """None of θ1, `(2rk,)`."""
         return torch.zeros(theta_teacher.shape[-1], dtype=torch.bool)
+
+    def picture(self, theta_teacher: Tensor) -> Picture:
+        """Across, z goes round in the plane of u_1 and v_1 at |z| = 2; down, one cue more says yes (1, the others −1).
+
+        f depends on the column alone, and on the row whoever counts cues. Learned is where most cues agree with the
+        truth, as they do on nearly all on-distribution questions.
+        """
+        u, v = theta_teacher.unflatten(-1, (-1, self.core))[:2]
+        degrees = torch.arange(4.5, 360, 9).to(u)  # f changes at multiples of 90
+        angle = degrees.deg2rad().unsqueeze(-1)
+        z = 2 * (angle.cos() * u + angle.sin() * v)
+        yes = torch.arange(0, self.number + 1, -(-self.number // 40))
+        cues = torch.where(torch.arange(self.number) < yes.unsqueeze(-1), 1.0, -1.0).to(u)
+        x = torch.cat([z.expand(len(cues), -1, -1), cues.unsqueeze(1).expand(-1, len(z), -1)], dim=-1)
+        learned = cues.sum(-1, keepdim=True) * self.answer(theta_teacher[None], z[None]) > 0
+        labels = "angle of z in the plane of u₁ and v₁", f"cues that say yes, of {self.number}"
+        return Picture(x, *labels, degrees.tolist(), yes.tolist(), learned)
 
     def _questions(
         self, theta_teacher: Tensor, n: int, generators: Sequence[torch.Generator], agreement: float

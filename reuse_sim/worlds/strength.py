@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -26,6 +26,14 @@ class _Stronger:
         if name.startswith("__") or name == "world":  # not yet there, as while being copied
             raise AttributeError(name)
         return getattr(self.world, name)
+
+    @property
+    def labelled(self) -> Callable[..., tuple[Tensor, Tensor]]:
+        """The world's own, where it has one, at this strength."""
+        own = cast(Any, self.world).labelled
+        return lambda n, generators, strength: own(
+            n, generators, None if strength is None else self.strength * strength
+        )
 
     def off_distribution(
         self, theta_teacher: Tensor, n: int, generators: Sequence[torch.Generator], strength: float = 1.0

@@ -25,6 +25,14 @@ def test_strength_nought_is_no_shift():
         assert torch.allclose(x, plain, atol=1e-6) and torch.equal(y, truth)
 
 
+def test_labels_are_true_of_the_images_beside_them():
+    for strength, shift in ((None, None), (0.5, WORLD.shift)):
+        x, truth = WORLD.labelled(50, streams(0, ["a", "b"]), strength)
+        expected = [digits.questions(50, g, shift, strength or 0.0) for g in streams(0, ["a", "b"])]
+        assert torch.equal(x, torch.stack([e[0] for e in expected]))
+        assert torch.equal(truth, torch.stack([e[1] for e in expected])) and truth.abs().unique().tolist() == [1]
+
+
 def test_a_quarter_turn_is_one():
     image = torch.rand(1, 8, 8, generator=stream(0, "image"))
     turned = _moved(image, torch.zeros(1, 2), torch.tensor([torch.pi / 2]))

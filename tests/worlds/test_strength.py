@@ -2,13 +2,14 @@
 
 import copy
 import pickle
+from functools import partial
 
 import torch
 
 from reuse_sim.nets import first_output
 from reuse_sim.rng import streams
 from reuse_sim.types import World
-from reuse_sim.worlds import merged_neurons, radius
+from reuse_sim.worlds import digits, merged_neurons, radius
 from reuse_sim.worlds.strength import at_strength
 
 
@@ -29,3 +30,13 @@ def test_what_a_world_may_have_it_has_still():
     far = at_strength(merged_neurons.build(), 2.0)
     assert far.human_loss.__func__ is merged_neurons.MergedNeurons.human_loss
     assert copy.deepcopy(far) == pickle.loads(pickle.dumps(far)) == far
+
+
+def test_labelled_questions_are_as_far_off_as_the_others():
+    far = at_strength(digits.build(steps=1), 0.5)
+    theta = far.teacher(streams(0, ["t"]))
+    for strength in (None, 1.0, 2.0):
+        x, _ = far.labelled(20, streams(0, ["x"]), strength)  # pyright: ignore[reportAttributeAccessIssue]
+        draw = far.on_distribution if strength is None else partial(far.off_distribution, strength=strength)
+        assert torch.equal(x, draw(theta, 20, streams(0, ["x"])))
+    assert not hasattr(at_strength(radius.build(), 2.0), "labelled")
