@@ -2,6 +2,8 @@
 
 On-distribution questions are uniform in the ball |x| ≤ 2 of R⁴; off-distribution ones lie in a
 shell further out, where a small tanh network keeps the values of the ball's edge and the sines go on.
+
+Active on-distribution: all of θ1. Not exercised: that the sines go on outside of the ball.
 """
 
 from __future__ import annotations
@@ -86,6 +88,10 @@ class Radius:
         waves = torch.sin(FREQUENCY * x @ w.transpose(-1, -2) + b.unsqueeze(-2))
         total = (waves @ a.unsqueeze(-1)).squeeze(-1)
         return (total - standard[..., :1]) / standard[..., 1:]
+
+    def inactive(self, theta_teacher: Tensor) -> Tensor:
+        """None of θ1, `(p1,)`."""
+        return torch.zeros(theta_teacher.shape[-1], dtype=torch.bool)
 
     def human_net(self, width: int) -> Mlp:
         """A tanh perceptron 4-`width`-1."""

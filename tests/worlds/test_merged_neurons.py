@@ -4,6 +4,7 @@ import math
 
 import torch
 
+from reuse_sim.humans import descent
 from reuse_sim.rng import stream, streams
 from reuse_sim.worlds.merged_neurons import build, relu_kernel
 
@@ -71,3 +72,21 @@ def test_off_distribution_questions_lie_between_two_of_the_teachers_directions()
         (a - 5 / math.sqrt(2 * math.pi)) / world.sd,
         atol=1e-5,
     )
+
+
+def test_stuck_humans_follow_one_direction_per_unit_and_some_of_them_backwards():
+    """And they fail at questions about those: that is what the world's page says of its humans."""
+    world = build(d=16)
+    names = [str(i) for i in range(6)]
+    theta_1 = world.teacher(streams(0, names))
+    human = descent.build(width=16, steps=1500, rate=0.02)
+    theta = human.train(world, human.init(world, streams(1, names)), theta_1, streams(2, names)).theta
+    q = theta_1.unflatten(-1, (16, 16))
+    along = human.net(world).views(theta)["weight0"] @ q.transpose(-1, -2)
+    assert ((along.abs() > 0.3).sum(-1) == 1).float().mean() > 0.9
+    backwards = (along < -0.5).any(1)
+    assert 1 <= backwards.sum(-1).float().mean() <= 8
+    x = 2 * (q.unsqueeze(2) - q.unsqueeze(1)).flatten(1, 2)
+    error = (world.human_answer(human.net(world), theta, x) - world.answer(theta_1, x)).square().unflatten(1, (16, 16))
+    about = backwards.unsqueeze(2) | backwards.unsqueeze(1)
+    assert error[about].mean() > 5 * error[~about].mean()
