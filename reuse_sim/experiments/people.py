@@ -107,7 +107,8 @@ def measure(people: Stored, config: Mapping[str, Any], seed: int) -> tuple[dict[
         does = scene.net.forward(theta, scene.x["on"])[..., 1:]
         fits = observed.r_squared(does.movedim(-1, 0), likes.answer(scene.x["on"]).movedim(-1, 0))
         metrics["human/behaviour_fit"] = float(fits.mean())
-    return {}, {"metrics": metrics | _truth(scene.world, scene, seed, None), "curve": {"curve": _curve(scene, config, seed)}}
+    metrics |= _truth(scene.world, scene, seed, None)
+    return {}, {"metrics": metrics, "curve": {"curve": _curve(scene, config, seed)}}
 
 
 def _curve(scene: reuse.Scene, config: Mapping[str, Any], seed: int) -> dict[str, list[float]]:

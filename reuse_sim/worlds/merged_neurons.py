@@ -1,11 +1,11 @@
 """A world whose humans get stuck: neurons that point against the direction they should follow.
 
 The teacher sums m = d ReLUs along an orthonormal frame, f(x) = Σ_i relu(q_i·x), standardised. A human of the same form,
-trained on the exact population loss over x ~ N(0, I), ends in a local minimum (Safran & Shamir 2018). Its units take one
-direction each, but some with the wrong sign: at d = 24 about 5 of 24, at −.86 of their length. Since relu(−z) = relu(z) − z,
-what is missing there is linear, and small tilts of all other units supply it: on-distribution that costs 1 % of the
-variance. Asked about x = a(q_i − q_j) such a human is far off where i or j is one of these. Which they are depends on the
-initialisation: the failure is this human's own. (At d = 24 only .5 % of units have really merged two directions.)
+trained on the exact population loss over x ~ N(0, I), ends in a local minimum (Safran & Shamir 2018). Its units take
+one direction each, but some with the wrong sign: at d = 24 about 5 of 24, at −.86 of their length. As relu(−z) is
+relu(z) − z, what is missing there is linear, and small tilts of all other units supply it: on-distribution that costs
+1 % of the variance. Asked about x = a(q_i − q_j) such a human is far off where i or j is one of these. Which they are
+depends on the initialisation: the failure is this human's own. (Only .5 % of units have merged two directions.)
 
 Active on-distribution: all of θ1 (every direction of the frame carries variance under N(0, I)).
 """
@@ -88,7 +88,7 @@ class MergedNeurons:
         return (human_human.sum((-1, -2)) - 2 * human_teacher.sum((-1, -2)) + teacher_teacher) / self.sd**2
 
     def picture(self, theta_teacher: Tensor) -> Picture:
-        """x = a(q_i − q_j) at a = reach, i down and j across, 40 at most: a direction the human follows backwards is a cross.
+        """x = a(q_i − q_j) at a = reach, i down and j across, 40 at most: a direction followed backwards is a cross.
 
         None counts as learned: N(0, I) has a density everywhere, but it as good as never draws such a difference.
         """

@@ -44,7 +44,8 @@ def test_strength_is_a_dial(tmp_path):
 
 def test_behaviours_and_truth_have_their_figures_where_there_are_any(tmp_path):
     busy = {"human": {"use": "descent", "width": 12, "steps": 400, "behaviours": 2}}
-    digits = {"world": {"use": "digits", "width": 16, "steps": 60}, "human": {"use": "descent", "width": 8, "steps": 60}}
+    human = {"use": "descent", "width": 8, "steps": 60}
+    digits = {"world": {"use": "digits", "width": 16, "steps": 60}, "human": human}
     found = people.cell(arms(busy=busy, digits=digits), 0, Store(tmp_path))
     assert found["busy"].metrics["human/behaviour_fit"] > 0.7 > found["busy"].metrics["human/answering_share"]
     truly = found["digits"].diagnostics["curve"]
