@@ -121,7 +121,7 @@ def check_human(human: Human, world: World) -> None:
 
 
 def check_leak(channel: LeakChannel) -> None:
-    """One time and one mark per bit, from the generator alone, and InputError where a human has fewer bits than told."""
+    """One time and one mark per bit, from the generator alone. A human with too few bits may be an InputError."""
     _follows("leaks", channel)
     whose = ("own", "unrelated", "sibling", "random")
     _claim(channel.of in whose, f"of is '{channel.of}'; expected one of {', '.join(whose)}")

@@ -315,7 +315,7 @@ def measure_outers(people: Stored, *rest: Any) -> tuple[dict[str, Tensor], dict[
 
 
 @dataclass(frozen=True)
-class Whose:
+class _Whose:
     """Whose bits an arm is handed: θ2 `(N, p2)`, and `(S, M, p2)` and `(M, p2)` for swaps of the measured humans.
 
     A sibling that is leaked in the human's place is not among the siblings.
@@ -326,18 +326,18 @@ class Whose:
     repaired: Tensor
 
 
-def _whose(arm: Config, scene: Scene, seed: int) -> Whose:
+def _whose(arm: Config, scene: Scene, seed: int) -> _Whose:
     of = arm.leak.build().of
     humans, siblings, repaired = (scene.people[f"theta_{name}"] for name in ("human", "siblings", "repaired"))
     if of == "random":  # nobody's: uniform in their range, so that every bit is a fair coin
         names, rows = [f"random/human/{h}" for h in range(humans.shape[1])], 2 + siblings.shape[1]
         draws = torch.stack([torch.rand(rows, scene.net.p, generator=g) for g in streams(seed, names)], dim=1)
         human, twin, *others = (2 * draws - 1) * scene.scale
-        return Whose(human, torch.stack(others)[:, scene.measured], twin[scene.measured])
+        return _Whose(human, torch.stack(others)[:, scene.measured], twin[scene.measured])
     if of == "sibling":
-        return Whose(siblings[0, 0], siblings[0, 1:], repaired[0])
+        return _Whose(siblings[0, 0], siblings[0, 1:], repaired[0])
     place = int(of == "unrelated")
-    return Whose(humans[place], siblings[place], repaired[place])
+    return _Whose(humans[place], siblings[place], repaired[place])
 
 
 def _schedule(arm: Config, scene: Scene, seed: int) -> Schedule:

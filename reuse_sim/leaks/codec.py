@@ -9,7 +9,6 @@ from reuse_sim.errors import InputError
 from reuse_sim.nets import Mlp
 from reuse_sim.types import BITS
 
-
 _PLACES = 2.0 ** torch.arange(BITS - 1, -1, -1)
 
 

@@ -15,7 +15,7 @@ from reuse_sim.types import BITS
 
 def build(
     share: Annotated[float, Field(ge=0, le=1, description="share of all bits, or of all parameters")] = 0.5,
-    by: Annotated[Literal["bit", "parameter"], Field(description="drawn one by one: bits, or whole parameters")] = "bit",
+    by: Annotated[Literal["bit", "parameter"], Field(description="what is drawn: bits, or whole parameters")] = "bit",
     of: Of = "own",
     at: At = 0.0,
     flip: Flip = 0.0,

@@ -15,7 +15,6 @@ from reuse_sim.types import BITS, Leaked, Schedule
 _CODES = {"fixed": fixed, "half": half}
 
 
-
 def reveal(schedule: Schedule, theta: Tensor, scale: Tensor, step: float) -> Leaked:
     """What is known before that step of θ2 `(…, p)`, coded with half-ranges `scale` `(p,)`.
 

@@ -140,7 +140,7 @@ def scene_of(humans: int, siblings: int, held_out: int) -> SimpleNamespace:
     return SimpleNamespace(people=people, net=net, scale=scale, measured=slice(humans if held_out else 0, whole))
 
 
-def whose(of: str, scene: SimpleNamespace, seed: int = 0) -> reuse.Whose:
+def whose(of: str, scene: SimpleNamespace, seed: int = 0) -> reuse._Whose:
     return reuse._whose(Config.model_validate({**SMALL, "leak": {"use": "prefix", "of": of}}), scene, seed)
 
 
