@@ -21,7 +21,7 @@ from reuse_sim.plugins import ROOMS, missing_members
 from reuse_sim.rng import stream, streams
 from reuse_sim.specialness import exact
 from reuse_sim.specialness.problem import Problem
-from reuse_sim.types import Access, Estimate, Fit, Human, LeakChannel, Leaked, Outer, Picture, World
+from reuse_sim.types import BITS, Access, Estimate, Fit, Human, LeakChannel, Leaked, Outer, Picture, Schedule, World
 from reuse_sim.worlds import linear_gaussian
 
 SEED = 20_230_817
@@ -158,34 +158,26 @@ def check_human(human: Human, world: World) -> None:
 
 
 def check_leak(channel: LeakChannel) -> None:
-    """Shapes, values within range, a mask that depends on the generator alone, and InputError out of range."""
+    """One time and one mark per bit, from the generator alone. A human with too few bits may be an InputError."""
     _follows("leaks", channel)
-    _claim(channel.of in ("own", "unrelated", "sibling"), f"of is '{channel.of}'; own, unrelated or sibling expected")
-    scale = torch.tensor([0.5, 1.0, 2.0, 4.0, 1.0])
-    one, other = ((2 * torch.rand(3, 5, generator=stream(SEED, n)) - 1) * scale for n in ("one", "other"))
-
-    def reveal(theta: Tensor) -> Leaked:
-        return channel.reveal(theta, scale, stream(SEED, "leak"))
-
-    before = one.clone()
-    leaked, again, swapped = reveal(one), reveal(one), reveal(other)
-    _claim(torch.equal(one, before), "reveal changed the parameters it was given")
-    for what in ("value", "known"):
-        _shaped(f"reveal's {what}", getattr(leaked, what), tuple(one.shape))
-        _claim(torch.equal(getattr(leaked, what), getattr(again, what)), f"reveal: equal generators, another {what}")
-    _claim(torch.equal(leaked.known, swapped.known), "reveal: what is known depends on θ2, not on the generator alone")
-    _claim(bool(((leaked.known >= 0) & (leaked.known <= 1)).all()), "reveal: known is a share of bits, within 0 and 1")
-    _claim(bool((leaked.value.abs() <= scale).all()), "reveal: a value lies outside its parameter's range")
-    hidden = leaked.known == 0
-    _claim(bool((leaked.value[hidden] == 0).all()), "reveal: of nothing known the midpoint is 0, not another value")
-    full = leaked.known == 1
-    off = ((leaked.value - one).abs() / scale)[full]
-    _claim(bool((off <= 2.0**-10).all()), "reveal: all bits known, yet the value is off by more than 2⁻¹⁰ of the range")
-    try:
-        reveal(3 * scale.expand(3, 5))
-    except InputError:
-        return
-    _claim(False, "reveal: a parameter outside its range must raise InputError")
+    whose = ("own", "unrelated", "sibling", "random")
+    _claim(channel.of in whose, f"of is '{channel.of}'; expected one of {', '.join(whose)}")
+    for net, steps in ((Mlp((3, 4, 4, 1)), 500), (Mlp((3, 4, 4, 1)), 1), (Mlp((1, 1), bias=False), 500)):
+        random_state = torch.get_rng_state()
+        try:
+            told, again = (channel.schedule(net, steps, stream(SEED, "leak")) for _ in range(2))
+        except InputError:
+            _claim(net.p == 1, "schedule: InputError for a human of three layers and 41 parameters")
+            continue
+        _claim(isinstance(told, Schedule), f"schedule returned {type(told).__name__}, not a Schedule")
+        _claim(torch.equal(random_state, torch.get_rng_state()), "schedule moved the global random state")
+        _claim(told.code in ("fixed", "half"), f"schedule: code is '{told.code}'; expected fixed or half")
+        for what, tensor, same in (("when", told.when, again.when), ("flipped", told.flipped, again.flipped)):
+            shape = tuple(tensor.shape)
+            _claim(shape == (net.p, BITS), f"schedule's {what}: shape {shape}, not ({net.p}, {BITS})")
+            _claim(torch.equal(tensor, same), f"schedule: equal generators, another {what}")
+        _claim(told.flipped.dtype == torch.bool, f"schedule's flipped: {told.flipped.dtype}, not torch.bool")
+        _claim(bool((told.when >= 0).all()), "schedule's when: a step below 0, or not a number")
 
 
 def check_outer(outer: Outer, world: World, width: int = 4) -> None:
@@ -208,10 +200,10 @@ def check_outer(outer: Outer, world: World, width: int = 4) -> None:
     x = world.off_distribution(teacher, QUESTIONS, _generators("questions"))
     x = x.unsqueeze(0).expand(arms, -1, -1, -1)
     bits, sibling = (net.init(_generators(n)).expand(arms, -1, -1) for n in ("bits", "sibling"))
-    access = Access(Leaked(bits, torch.ones_like(bits)))
+    access = Access(Leaked(bits, torch.ones_like(bits), torch.zeros_like(bits)))
 
     def ask(theta: Tensor, x: Tensor, value: Tensor, pressure: float | Tensor = 1.0, rival: Tensor | None = None):
-        given = Access(Leaked(value, torch.ones_like(value)), rival)
+        given = Access(Leaked(value, torch.ones_like(value), torch.zeros_like(value)), rival)
         return torch.stack(outer.answer(world, net, theta, x, given, pressure))
 
     whole = _pure("answer", ask, theta, x, access.leaked.value)

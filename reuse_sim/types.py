@@ -144,27 +144,50 @@ class Human(Protocol):
         ...
 
 
+BITS = 16
+"""Bits of a coded parameter, the most significant first."""
+
+
 @dataclass(frozen=True)
 class Leaked:
-    """What is known of θ2: `value` (unknown bits at the cell's midpoint) and `known` share of bits, both `(…, p2)`."""
+    """What is known of θ2, `(…, p2)` each: told bits taken as they are, unknown ones never for zeros.
+
+    `value` is the expectation given the told bits, `known` their share, and all that they allow lies within
+    `value ± slack`.
+    """
 
     value: Tensor
     known: Tensor
+    slack: Tensor
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A leak, bit by bit: when each of the 16 bits of each coded parameter becomes known, and which are told wrongly.
+
+    `when` `(p2, 16)` is the training step before which a bit becomes known: 0 from the start, as many as there are
+    steps at the end of training, infinity never. `flipped` `(p2, 16)` is true for bits told wrongly. `code` says what
+    they are bits of: fixed point within a range per field, or IEEE half precision.
+    """
+
+    when: Tensor
+    flipped: Tensor
+    code: Literal["fixed", "half"] = "fixed"
 
 
 @runtime_checkable
 class LeakChannel(Protocol):
-    """Which bits of a coded θ2 are revealed. The mask depends on the generator only, never on θ2."""
+    """Which bits of a coded θ2 become known, when, and how truly. It never sees θ2."""
 
     @property
-    def of(self) -> Literal["own", "unrelated", "sibling"]:
-        """Whose bits: the human's own, those of the same human in an unrelated world, a sibling's."""
+    def of(self) -> Literal["own", "unrelated", "sibling", "random"]:
+        """Whose bits: the human's own, those of the same human in an unrelated world, a sibling's, random ones."""
         ...
 
-    def reveal(self, theta_human: Tensor, scale: Tensor, generator: torch.Generator) -> Leaked:
-        """Leak θ2 `(…, p2)`, coded with half-range `scale` `(p2,)` per parameter.
+    def schedule(self, net: Mlp, steps: int, generator: torch.Generator) -> Schedule:
+        """The bits of a human of architecture `net`, told over an outer's `steps` training steps.
 
-        Raises InputError where a parameter lies outside its range.
+        Raises InputError where it would tell more than there is.
         """
         ...
 

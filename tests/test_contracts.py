@@ -14,11 +14,12 @@ import pytest
 import torch
 
 from reuse_sim import testing
+from reuse_sim.errors import InputError
 from reuse_sim.humans import descent
 from reuse_sim.leaks import prefix
 from reuse_sim.outers import slot
 from reuse_sim.specialness import METHODS
-from reuse_sim.types import Estimate, Fit, Leaked
+from reuse_sim.types import BITS, Estimate, Fit, Schedule
 from reuse_sim.worlds import digits, merged_neurons, radius
 
 SKELETONS = Path(__file__).parents[1] / "docs" / "skeletons"
@@ -202,33 +203,68 @@ def test_a_broken_human_is_caught(kind: type, sentence: str) -> None:
         testing.check_human(of_class(kind, descent.build(width=3, steps=40)), radius.build())
 
 
-class Peeking(prefix.Prefix):
-    def reveal(self, theta_human, scale, generator):
-        large = (theta_human.abs() > scale / 2).float()
-        return Leaked(theta_human * large, large)
+class Bare:
+    """A leak of everything, in so many lines."""
+
+    of = "own"
+
+    def schedule(self, net, steps, generator):
+        return Schedule(torch.zeros(net.p, BITS), torch.zeros(net.p, BITS, dtype=torch.bool))
 
 
-class Zeros(prefix.Prefix):
-    def reveal(self, theta_human, scale, generator):
-        return Leaked(theta_human, torch.zeros_like(theta_human))
+class Remembering(Bare):
+    def __init__(self):
+        self.asked = 0
+
+    def schedule(self, net, steps, generator):
+        self.asked += 1
+        return dataclasses.replace(super().schedule(net, steps, generator), when=torch.full((net.p, BITS), self.asked))
 
 
-class Boundless(prefix.Prefix):
-    def reveal(self, theta_human, scale, generator):
-        return super().reveal(theta_human.clamp(-scale, scale), scale, generator)
+class Global(Bare):
+    def schedule(self, net, steps, generator):
+        torch.rand(1)
+        return super().schedule(net, steps, generator)
+
+
+class Coarse(Bare):
+    def schedule(self, net, steps, generator):
+        return dataclasses.replace(super().schedule(net, steps, generator), when=torch.zeros(net.p))
+
+
+class Prophetic(Bare):
+    def schedule(self, net, steps, generator):
+        return dataclasses.replace(super().schedule(net, steps, generator), when=torch.full((net.p, BITS), -1.0))
+
+
+class Refusing(Bare):
+    def schedule(self, net, steps, generator):
+        raise InputError("leak", "a human", "none")
+
+
+class Strangers(Bare):
+    of = "strangers"
+
+
+def test_a_leak_of_a_few_lines_passes() -> None:
+    testing.check_leak(Bare())
 
 
 @pytest.mark.parametrize(
     ("kind", "sentence"),
     [
-        (Peeking, "what is known depends on θ2"),
-        (Zeros, "of nothing known the midpoint is 0"),
-        (Boundless, "must raise InputError"),
+        (Remembering, "equal generators, another when"),
+        (Global, "moved the global random state"),
+        (Coarse, r"schedule's when: shape \(41,\), not \(41, 16\)"),
+        (Prophetic, "a step below 0"),
+        (Refusing, "InputError for a human of three layers"),
+        (Strangers, "of is 'strangers'"),
+        (object, "object lacks of, schedule of reuse_sim.types.LeakChannel"),
     ],
 )
 def test_a_broken_leak_is_caught(kind: type, sentence: str) -> None:
     with pytest.raises(AssertionError, match=sentence):
-        testing.check_leak(kind(16, "own"))
+        testing.check_leak(kind())
 
 
 class Deaf(slot.Slot):

@@ -1,34 +1,32 @@
-"""A leak: some parameters shown in full, the others not at all. Copy this file and change it."""
+"""A leak: parameters come to light one by one while the outer model learns. Copy this file and change it."""
 
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
-from torch import Tensor
 
-from reuse_sim.errors import InputError
-from reuse_sim.types import Leaked
+from reuse_sim.nets import Mlp
+from reuse_sim.types import BITS, Schedule
 
 
 @dataclass(frozen=True)
-class Scattered:
+class OneByOne:
     share: float
-    # Whose bits are shown: the human's own, an unrelated human's or a sibling's (the placebos).
-    of: Literal["own", "unrelated", "sibling"]
+    # Whose bits: the human's own; an unrelated human's, a sibling's or random ones (the placebos).
+    of: Literal["own", "unrelated", "sibling", "random"]
 
-    def reveal(self, theta_human: Tensor, scale: Tensor, generator: torch.Generator) -> Leaked:
-        if bool((theta_human.abs() > scale).any()):
-            raise InputError("leak", "a parameter outside its range", "every parameter within its range")
-        # From the generator alone, never from θ2: the swap must show the same places of the sibling.
-        shown = torch.rand(theta_human.shape[-1], generator=generator) < self.share
-        # Of a parameter about which nothing is known, the midpoint of its range stands in: 0.
-        return Leaked(torch.where(shown, theta_human, 0.0), shown.to(theta_human).expand_as(theta_human))
+    # A leak is one time per bit of θ2. It never sees θ2: the swap must show the same places of the sibling.
+    def schedule(self, net: Mlp, steps: int, generator: torch.Generator) -> Schedule:
+        # Everything random from the generator. Steps after the last are never reached; torch.inf is never, too.
+        when = steps / self.share * torch.rand(net.p, 1, generator=generator)
+        # All 16 bits of a parameter at once, and none of them told wrongly.
+        return Schedule(when.expand(net.p, BITS), torch.zeros(net.p, BITS, dtype=torch.bool), code="fixed")
 
 
 def build(
-    share: Annotated[float, Field(ge=0, le=1, description="share of the parameters that is shown")] = 0.5,
-    of: Annotated[Literal["own", "unrelated", "sibling"], Field(description="whose bits")] = "own",
-) -> Scattered:
-    """Parameters shown in full, at places drawn once."""
-    return Scattered(share, of)
+    share: Annotated[float, Field(gt=0, le=1, description="share of the parameters known in the end")] = 0.5,
+    of: Annotated[Literal["own", "unrelated", "sibling", "random"], Field(description="whose bits")] = "own",
+) -> OneByOne:
+    """Whole parameters in random order, at an even pace."""
+    return OneByOne(share, of)

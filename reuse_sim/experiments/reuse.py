@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 import torch
@@ -23,13 +24,14 @@ from reuse_sim.humans.people import People, Population
 from reuse_sim.inheritance import figures
 from reuse_sim.inheritance.figures import Society, Swaps
 from reuse_sim.leaks.codec import field_scale
+from reuse_sim.leaks.reading import over_time, reveal
 from reuse_sim.nets import Mlp
 from reuse_sim.outers import rival as rivals
 from reuse_sim.outers import training
 from reuse_sim.plugins import STRICT, Plugin, plugin
 from reuse_sim.record import Measured
 from reuse_sim.rng import stream, streams
-from reuse_sim.types import Access, Leaked, World
+from reuse_sim.types import Access, Leaked, Schedule, World
 from reuse_sim.worlds.strength import at_strength
 
 MUST_FAIL_BY = 0.2  # a human fails off-distribution when its fit is lower there by at least this
@@ -74,13 +76,14 @@ class Config(BaseModel):
 
 
 def check(arms: Mapping[str, Config]) -> None:
-    """Let every arm answer one blank question. Raises InputError where world, human and outer do not fit together."""
+    """Let every arm answer one blank question. Raises InputError where world, human, leak and outer do not fit."""
     for name, arm in arms.items():
         world, outer = arm.world.build(), arm.outer.build()
         net = arm.human.build().net(world)
         blank = torch.zeros(1, 1, net.p)
-        access = Access(Leaked(blank, blank), torch.zeros(1, 1, 1) if arm.rival != "none" else None)
+        access = Access(Leaked(blank, blank, blank), torch.zeros(1, 1, 1) if arm.rival != "none" else None)
         try:
+            arm.leak.build().schedule(net, outer.steps, stream(0, "check"))
             theta = outer.init(net, [stream(0, "check")])
             outer.answer(world, net, theta, torch.zeros(1, 1, 1, world.d), access)
         except InputError as e:
@@ -143,7 +146,9 @@ def memory_bytes(arms: Mapping[str, Config]) -> int:
     wide = getattr(outer, "width", 64) + units
     outers = len(arms) * (8 * parameters + outer.humans_per_step * 2 * outer.batch * 6 * wide)
     measures = population.siblings * measured * c.questions * 3 * wide
-    return people_bytes(c) + 4 * (outers + measures) + 2**29  # and the libraries themselves
+    wider = 320 if any(arm.leak.options.get("code") == "half" for arm in arms.values()) else 64
+    leaks = len(arms) * population.humans * net.p * wider  # numbers per decoded parameter
+    return people_bytes(c) + 4 * (outers + measures + leaks) + 2**29  # and the libraries themselves
 
 
 def people_bytes(c: Any) -> int:
@@ -260,14 +265,15 @@ def train_outers(people: Stored, *rest: Any) -> tuple[dict[str, Tensor], dict[st
     tensors, broken = {}, {}
     for names in _stacks(arms):
         stack = [arms[name] for name in names]
-        shown = [_reveal(arm, _whose(arm, people), scene, seed) for arm in stack]
-        leaked = Leaked(torch.stack([s.value[among] for s in shown]), torch.stack([s.known[among] for s in shown]))
+        told = over_time(
+            [(_schedule(a, scene, seed), _whose(a, scene, seed).humans[among]) for a in stack], scene.scale
+        )
         theta_2, theta_1 = people.tensors["theta_human"][0, among], people.tensors["theta_teacher"][0, among]
         room = training.Classroom(world, net, theta_2, theta_1, scene.rival(trained, stack, among))
         fit = training.train(
             [arm.outer.build() for arm in stack],
             room,
-            leaked,
+            told,
             streams(seed, ["outer/init"] * len(stack)),
             stream(seed, "outer/questions"),
         )
@@ -286,22 +292,23 @@ def measure_outers(people: Stored, *rest: Any) -> tuple[dict[str, Tensor], dict[
     for name, arm in arms.items():
         outer, theta = arm.outer.build(), outers.tensors[name].unsqueeze(0)
         rival = scene.rival(trained, [arm], scene.measured)
+        schedule, whose = _schedule(arm, scene, seed), _whose(arm, scene, seed)
 
         def ask(
-            theta_human: Tensor, kind: str, arm=arm, outer=outer, theta=theta, rival=rival
+            theta_human: Tensor, kind: str, schedule=schedule, outer=outer, theta=theta, rival=rival
         ) -> tuple[Tensor, Tensor]:
-            leaked, x = _reveal(arm, theta_human, scene, seed), scene.x[kind]
-            access = Access(Leaked(leaked.value[None], leaked.known[None]), rival and rival(x, everyone))
+            # All that is known when training ends; the same places for every human and every swap.
+            leaked, x = reveal(schedule, theta_human[None], scene.scale, outer.steps), scene.x[kind]
+            access = Access(leaked, rival and rival(x, everyone))
             answer, predicted = outer.answer(scene.world, scene.net, theta, x[None], access)
             return answer[0], predicted[0]
 
-        of = arm.leak.build().of
-        place, spare = int(of == "unrelated"), int(of == "sibling")  # the leaked sibling is left out of comparisons
-        own = _whose(arm, people)[scene.measured]
+        own = whose.humans[scene.measured]
         answer, predicted = ask(own, "off")
-        after = torch.stack([ask(sibling, "off")[0] for sibling in people.tensors["theta_siblings"][place, spare:]])
-        mended, _ = ask(people.tensors["theta_repaired"][place], "off")
-        seen = Society(off.teacher, off.human, off.siblings[spare:], off.repaired)
+        after = torch.stack([ask(sibling, "off")[0] for sibling in whose.siblings])
+        mended, _ = ask(whose.repaired, "off")
+        # A sibling whose bits were leaked is left out of comparisons.
+        seen = Society(off.teacher, off.human, off.siblings[-len(after) :], off.repaired)
         metrics, parts = figures.of_outer(
             seen, Swaps(answer, after, mended), predicted, ask(own, "on")[0], on.teacher, scene.world.tolerance,
             scene.world.kind,
@@ -310,19 +317,35 @@ def measure_outers(people: Stored, *rest: Any) -> tuple[dict[str, Tensor], dict[
     return {}, out
 
 
-def _whose(arm: Config, people: Stored) -> Tensor:
-    """The θ2 `(N, p2)` that the arm's leak is of."""
+@dataclass(frozen=True)
+class _Whose:
+    """Whose bits an arm is handed: θ2 `(N, p2)`, and `(S, M, p2)` and `(M, p2)` for swaps of the measured humans.
+
+    A sibling that is leaked in the human's place is not among the siblings.
+    """
+
+    humans: Tensor
+    siblings: Tensor
+    repaired: Tensor
+
+
+def _whose(arm: Config, scene: Scene, seed: int) -> _Whose:
     of = arm.leak.build().of
-    return (
-        people.tensors["theta_siblings"][0, 0]
-        if of == "sibling"
-        else people.tensors["theta_human"][int(of == "unrelated")]
-    )
+    humans, siblings, repaired = (scene.people[f"theta_{name}"] for name in ("human", "siblings", "repaired"))
+    if of == "random":  # nobody's: uniform in their range, so that every bit is a fair coin
+        names, rows = [f"random/human/{h}" for h in range(humans.shape[1])], 2 + siblings.shape[1]
+        draws = torch.stack([torch.rand(rows, scene.net.p, generator=g) for g in streams(seed, names)], dim=1)
+        human, twin, *others = (2 * draws - 1) * scene.scale
+        return _Whose(human, torch.stack(others)[:, scene.measured], twin[scene.measured])
+    if of == "sibling":
+        return _Whose(siblings[0, 0], siblings[0, 1:], repaired[0])
+    place = int(of == "unrelated")
+    return _Whose(humans[place], siblings[place], repaired[place])
 
 
-def _reveal(arm: Config, theta_human: Tensor, scene: Scene, seed: int) -> Leaked:
-    # The same stream for every human and every swap, so that the mask is always the same.
-    return arm.leak.build().reveal(theta_human, scene.scale, stream(seed, "leak"))
+def _schedule(arm: Config, scene: Scene, seed: int) -> Schedule:
+    # The same stream for every arm, so that where two tell different shares of the bits, they differ in nothing else.
+    return arm.leak.build().schedule(scene.net, arm.outer.build().steps, stream(seed, "leak"))
 
 
 def _stacks(arms: Mapping[str, Config]) -> list[list[str]]:

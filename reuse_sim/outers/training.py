@@ -17,6 +17,9 @@ from reuse_sim.nets import Mlp
 from reuse_sim.train import descend
 from reuse_sim.types import Access, Fit, Leaked, Outer, World
 
+Told = Callable[[int], Leaked]
+"""What each arm is shown of each human before a training step, `(A, H, p2)`."""
+
 Rival = Callable[[Tensor, Tensor], Tensor]
 """Answers `(A, H, n)` to x `(H, n, d)` of the humans at the given positions `(H,)`; zeros where an arm has none."""
 
@@ -35,7 +38,7 @@ class Classroom:
 def train(
     outers: Sequence[Outer],
     room: Classroom,
-    leaked: Leaked,
+    told: Told,
     start: Sequence[torch.Generator],
     questions: torch.Generator,
 ) -> Fit:
@@ -44,7 +47,7 @@ def train(
 
     Args:
         outers: one per arm, equal but for `off_labels` and `behaviour_weight`.
-        leaked: what each arm is shown of each human, `(A, H, p2)`.
+        told: what each arm is shown of the humans, step by step.
         start: one generator per arm for the starts (seeded alike for equal starts).
         questions: draws humans and questions, the same for all arms.
     """
@@ -53,7 +56,7 @@ def train(
     off_truth = torch.tensor([float(o.off_labels == "teacher") for o in outers])
     count, per_step, half = len(room.theta_human), outer.humans_per_step, outer.batch
 
-    def loss(theta: Tensor, _step: int) -> Tensor:
+    def loss(theta: Tensor, step: int) -> Tensor:
         chosen = (
             torch.randperm(count, generator=questions)[:per_step] if count > 1 else torch.zeros(1, dtype=torch.long)
         )
@@ -65,7 +68,9 @@ def train(
         )
         truth, behaviour = world.answer(teachers, x), world.human_answer(room.net, humans, x)
         rival = room.rival(x, chosen) if room.rival else None
-        access = Access(Leaked(leaked.value[:, chosen], leaked.known[:, chosen]), rival)
+        leaked = told(step)
+        shown = Leaked(leaked.value[:, chosen], leaked.known[:, chosen], leaked.slack[:, chosen])
+        access = Access(shown, rival)
         answer, human = outer.answer(world, room.net, theta, x.unsqueeze(0), access, pressure)
         error = (answer - truth).square()
         on, off = error[..., :half].mean((1, 2)), error[..., half:].mean((1, 2))

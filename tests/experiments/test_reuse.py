@@ -1,6 +1,7 @@
 """The reuse experiment on worlds small enough for a test: what must hold whatever the figures are."""
 
 import logging
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -9,6 +10,9 @@ from reuse_sim.artifacts import Store
 from reuse_sim.errors import InputError, Refusal
 from reuse_sim.experiments import reuse
 from reuse_sim.experiments.reuse import Config, cell
+from reuse_sim.leaks import fixed
+from reuse_sim.nets import Mlp
+from reuse_sim.rng import stream
 from reuse_sim.scenario import load
 
 SMALL = {
@@ -22,6 +26,9 @@ ARMS = {
     "none": {"leak": {"use": "prefix", "bits": 0}},
     "placebo": {"leak": {"use": "prefix", "of": "unrelated"}},
     "sibling": {"leak": {"use": "prefix", "of": "sibling"}},
+    "random": {"leak": {"use": "prefix", "of": "random"}},
+    "drip": {"leak": {"use": "drip", "bits": 20, "flip": 0.1, "code": "half"}},
+    "never": {"leak": {"use": "drip", "bits": 0}},
     "all": {},
     "choice": {"rival": "matched"},
     "wide": {"outer": {**SMALL["outer"], "width": 9}},
@@ -47,8 +54,11 @@ def test_every_arm_has_every_metric_and_no_access_has_no_causal_inheritance(stor
     assert list(records) == list(ARMS)
     for record in records.values():
         assert record.status == "ok" and set(record.metrics) == {m.name for m in reuse.METRICS}
-    assert records["none"].metrics["inheritance/causal_private"] == 0.0
-    assert records["none"].metrics["inheritance/causal_total"] == 0.0
+    for without in ("none", "never"):
+        assert records[without].metrics["inheritance/causal_private"] == 0.0
+        assert records[without].metrics["inheritance/causal_total"] == 0.0
+    assert records["never"].metrics == records["none"].metrics
+    assert len({records[name].metrics["inheritance/causal_private"] for name in ARMS}) == len(ARMS) - 1
     assert len({r.parameters_sha256 for r in records.values()}) == 1
 
 
@@ -99,6 +109,86 @@ def test_the_leaked_sibling_is_left_out_of_every_comparison(store, everyone_fail
     arms = configs()
     cell({name: arms[name] for name in ("all", "sibling")}, 0, store)
     assert seen == [(4, 4), (3, 3)]
+
+
+def test_a_leak_at_the_end_is_measured_but_not_trained_with(store, everyone_fails):
+    arms = {
+        name: Config.model_validate({**SMALL, "leak": {"use": "prefix", **leak}})
+        for name, leak in {"none": {"bits": 0}, "end": {"at": 1.0}, "start": {}}.items()
+    }
+    shown, train = {}, reuse.training.train
+
+    def watched(outers, room, told, *rest):
+        shown.update(dict(zip(arms, [(told(29).known[i], told(30).known[i]) for i in range(3)], strict=True)))
+        return train(outers, room, told, *rest)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reuse.training, "train", watched)
+        records = cell(arms, 0, store)
+    assert {name: (float(a.mean()), float(b.mean())) for name, (a, b) in shown.items()} == {
+        "none": (0, 0), "end": (0, 1), "start": (1, 1)}  # fmt: skip
+    swaps = {name: record.metrics["inheritance/causal_private"] for name, record in records.items()}
+    assert swaps["none"] == 0 and swaps["end"] != 0 and swaps["end"] != swaps["start"]
+
+
+def scene_of(humans: int, siblings: int, held_out: int) -> SimpleNamespace:
+    net = Mlp((3, 2, 1))
+    measured, whole = (held_out or humans), (humans + held_out)
+    shapes = {"human": (2, whole), "siblings": (2, siblings, measured), "repaired": (2, measured)}
+    people = {f"theta_{k}": torch.randn(*s, net.p, generator=stream(0, k)) for k, s in shapes.items()}
+    scale = 2.0 ** (torch.arange(net.p) % 3)
+    return SimpleNamespace(people=people, net=net, scale=scale, measured=slice(humans if held_out else 0, whole))
+
+
+def whose(of: str, scene: SimpleNamespace, seed: int = 0) -> reuse._Whose:
+    return reuse._whose(Config.model_validate({**SMALL, "leak": {"use": "prefix", "of": of}}), scene, seed)
+
+
+@pytest.mark.parametrize(("of", "place", "first"), [("own", 0, 0), ("unrelated", 1, 0), ("sibling", 0, 1)])
+def test_whose_bits_are_leaked_and_swapped(of, place, first):
+    scene = scene_of(4, 3, 0)
+    found = whose(of, scene)
+    human = scene.people["theta_siblings"][0, 0] if of == "sibling" else scene.people["theta_human"][place]
+    assert torch.equal(found.humans, human) and torch.equal(found.repaired, scene.people["theta_repaired"][place])
+    assert torch.equal(found.siblings, scene.people["theta_siblings"][place, first:])
+
+
+@pytest.mark.parametrize("held_out", [0, 2])
+def test_random_bits_are_nobodys_and_each_networks_own(held_out):
+    scene = scene_of(4, 5, held_out)
+    found = whose("random", scene)
+    assert found.humans.shape == scene.people["theta_human"][0].shape
+    assert found.siblings.shape == scene.people["theta_siblings"][0].shape
+    assert found.repaired.shape == scene.people["theta_repaired"][0].shape
+    rows = torch.cat([found.humans, found.siblings.flatten(0, 1), found.repaired])
+    assert len(rows.unique(dim=0)) == len(rows) and (rows.abs() <= scene.scale).all()
+    assert torch.equal(found.humans, whose("random", scene).humans)
+    assert not torch.equal(found.humans, whose("random", scene, seed=1).humans)
+    assert torch.equal(whose("random", scene_of(3, 5, 0)).humans, found.humans[:3])  # by name: others shift nothing
+
+
+def test_every_bit_of_random_parameters_is_a_fair_coin():
+    scene = scene_of(500, 3, 0)
+    bits = fixed.encode(whose("random", scene).humans, scene.scale).double()
+    n = len(bits) * scene.net.p
+    assert ((bits.mean((0, 1)) - 0.5).abs() < 4 * 0.5 / n**0.5).all()
+
+
+def test_a_leak_of_more_than_the_human_has_is_found_before_anything_runs(tmp_path):
+    (tmp_path / "mine.yaml").write_text("""
+experiment: reuse
+seeds: 1
+world: {use: merged_neurons, d: 5}
+human: {use: descent, width: 4}
+leak: {use: drip, bits: 321}
+outer: {use: slot}
+""")
+    with pytest.raises(InputError, match=r"mine.yaml: arm main: leak.bits: got 321.*at most 320, all bits"):
+        load(tmp_path / "mine.yaml")
+    load(tmp_path / "mine.yaml", ["leak.bits=320"])
+    for bad in ("leak.flip=1.5", "leak.at=-0.1", "leak.code=double", "leak.of=nobody", "leak.flip=.nan"):
+        with pytest.raises(InputError, match=bad.partition("=")[0]):
+            load(tmp_path / "mine.yaml", ["leak.bits=1", bad])
 
 
 def test_parts_that_do_not_fit_together_are_found_before_anything_runs(tmp_path):

@@ -14,11 +14,15 @@ from reuse_sim.worlds import merged_neurons, radius
 RADIUS, MERGED = radius.build(), merged_neurons.build(d=5)
 
 
+def all_of(theta):
+    return Leaked(theta, torch.ones_like(theta), torch.zeros_like(theta))
+
+
 def handed(world, width: int, arms: int, humans: int):
     net = world.human_net(width)
     theta = net.init(streams(0, [f"h{i}" for i in range(arms * humans)])).unflatten(0, (arms, humans))
     x = torch.randn(1, humans, 7, world.d, generator=stream(0, "x"))
-    return net, Access(Leaked(theta, torch.ones_like(theta))), x
+    return net, Access(all_of(theta)), x
 
 
 def test_the_context_outer_is_its_formula():
@@ -92,13 +96,31 @@ def test_arms_see_the_same_questions_and_a_stack_trains_as_each_alone():
     net = MERGED.human_net(3)
     theta = net.init(streams(0, ["h"]))
     room = training.Classroom(MERGED, net, theta, MERGED.teacher(streams(0, ["t"])))
-    leaked = Leaked(torch.stack([theta, 0 * theta]), torch.ones(2, 1, net.p))
-    both = training.train(outers, room, leaked, streams(0, ["o", "o"]), stream(0, "q"))
+    leaked = all_of(torch.stack([theta, 0 * theta]))
+    both = training.train(outers, room, lambda step: leaked, streams(0, ["o", "o"]), stream(0, "q"))
     for i in range(2):
-        one = Leaked(leaked.value[i : i + 1], leaked.known[i : i + 1])
-        alone = training.train(outers[i : i + 1], room, one, streams(0, ["o"]), stream(0, "q"))
+        one = all_of(leaked.value[i : i + 1])
+        alone = training.train(outers[i : i + 1], room, lambda step, one=one: one, streams(0, ["o"]), stream(0, "q"))
         assert torch.allclose(both.theta[i], alone.theta[0], atol=2e-5)  # float32 over 30 steps
     assert not torch.allclose(both.theta[0], both.theta[1], atol=1e-2)
+
+
+def test_every_step_is_trained_with_what_is_told_by_then():
+    outer, net = slot.build(width=4, steps=40, batch=8, off_batch=4), MERGED.human_net(3)
+    theta = net.init(streams(0, ["h"]))
+    room = training.Classroom(MERGED, net, theta, MERGED.teacher(streams(0, ["t"])))
+    nothing, everything, asked = all_of(0 * theta[None]), all_of(theta[None]), []
+
+    def trained(at):
+        def told(step):
+            asked.append(step)
+            return everything if step >= at else nothing
+
+        return training.train([outer], room, told, streams(0, ["o"]), stream(0, "q")).theta
+
+    always, late, never = trained(0), trained(20), trained(40)
+    assert asked == 3 * list(range(40))
+    assert not torch.equal(always, late) and not torch.equal(late, never)
 
 
 def test_the_rival_errs_as_much_as_the_human_on_distribution_and_otherwise_elsewhere():
@@ -121,11 +143,11 @@ def test_off_distribution_truth_reaches_only_the_arm_that_has_it(off_labels, see
     outer = slot.build(width=4, steps=10, batch=8, off_batch=4, off_labels=off_labels)
     net = MERGED.human_net(3)
     theta, teacher = net.init(streams(0, ["h"])), MERGED.teacher(streams(0, ["t"]))
-    leaked, honest = Leaked(theta[None], torch.ones(1, 1, net.p)), type(MERGED).answer
+    leaked, honest = all_of(theta[None]), type(MERGED).answer
 
     def trained():
         room = training.Classroom(MERGED, net, theta, teacher)
-        return training.train([outer], room, leaked, streams(0, ["o"]), stream(0, "q")).theta
+        return training.train([outer], room, lambda step: leaked, streams(0, ["o"]), stream(0, "q")).theta
 
     def dishonest(world, theta_teacher, x):
         inside = x @ theta_teacher.unflatten(-1, (5, 5)).transpose(-1, -2)
