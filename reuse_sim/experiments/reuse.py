@@ -21,15 +21,16 @@ from reuse_sim.errors import InputError, Refusal
 from reuse_sim.humans import people as society
 from reuse_sim.humans.people import People, Population
 from reuse_sim.inheritance import figures
+from reuse_sim.inheritance import probe as probes
 from reuse_sim.inheritance.figures import Society, Swaps
 from reuse_sim.leaks.codec import field_scale
 from reuse_sim.nets import Mlp
+from reuse_sim.outers import examples, training
 from reuse_sim.outers import rival as rivals
-from reuse_sim.outers import training
 from reuse_sim.plugins import STRICT, Plugin, plugin
 from reuse_sim.record import Measured
 from reuse_sim.rng import stream, streams
-from reuse_sim.types import Access, Leaked, World
+from reuse_sim.types import Access, Examples, Leaked, World
 from reuse_sim.worlds.strength import at_strength
 
 MUST_FAIL_BY = 0.2  # a human fails off-distribution when its fit is lower there by at least this
@@ -79,7 +80,8 @@ def check(arms: Mapping[str, Config]) -> None:
         world, outer = arm.world.build(), arm.outer.build()
         net = arm.human.build().net(world)
         blank = torch.zeros(1, 1, net.p)
-        access = Access(Leaked(blank, blank), torch.zeros(1, 1, 1) if arm.rival != "none" else None)
+        shown = Examples(torch.zeros(1, m, world.d), torch.zeros(1, 1, m)) if (m := examples.count(outer)) else None
+        access = Access(Leaked(blank, blank), torch.zeros(1, 1, 1) if arm.rival != "none" else None, shown)
         try:
             theta = outer.init(net, [stream(0, "check")])
             outer.answer(world, net, theta, torch.zeros(1, 1, 1, world.d), access)
@@ -140,8 +142,9 @@ def memory_bytes(arms: Mapping[str, Config]) -> int:
     net, measured = c.human.build().net(world), len(range(population.count)[population.measured])
     units = sum(net.sizes)
     parameters = outer.init(net, [torch.Generator()]).numel()
-    wide = getattr(outer, "width", 64) + units
-    outers = len(arms) * (8 * parameters + outer.humans_per_step * 2 * outer.batch * 6 * wide)
+    wide = getattr(outer, "width", 64) + units + examples.count(outer)
+    asked = outer.humans_per_step * (2 * outer.batch + examples.count(outer))
+    outers = len(arms) * (8 * parameters + asked * 6 * wide)
     measures = population.siblings * measured * c.questions * 3 * wide
     return people_bytes(c) + 4 * (outers + measures) + 2**29  # and the libraries themselves
 
@@ -260,7 +263,8 @@ def train_outers(people: Stored, *rest: Any) -> tuple[dict[str, Tensor], dict[st
         shown = [_reveal(arm, _whose(arm, people), scene, seed) for arm in stack]
         leaked = Leaked(torch.stack([s.value[among] for s in shown]), torch.stack([s.known[among] for s in shown]))
         theta_2, theta_1 = people.tensors["theta_human"][0, among], people.tensors["theta_teacher"][0, among]
-        room = training.Classroom(world, net, theta_2, theta_1, scene.rival(trained, stack, among))
+        whose = torch.stack([_whose(arm, people)[among] for arm in stack])
+        room = training.Classroom(world, net, theta_2, theta_1, scene.rival(trained, stack, among), whose)
         fit = training.train(
             [arm.outer.build() for arm in stack],
             room,
@@ -284,13 +288,27 @@ def measure_outers(people: Stored, *rest: Any) -> tuple[dict[str, Tensor], dict[
         outer, theta = arm.outer.build(), outers.tensors[name].unsqueeze(0)
         rival = scene.rival(trained, [arm], scene.measured)
 
-        def ask(
-            theta_human: Tensor, kind: str, arm=arm, outer=outer, theta=theta, rival=rival
-        ) -> tuple[Tensor, Tensor]:
+        def given(theta_human: Tensor, kind: str, arm=arm, outer=outer, theta=theta, rival=rival) -> tuple[Any, ...]:
             leaked, x = _reveal(arm, theta_human, scene, seed), scene.x[kind]
-            access = Access(Leaked(leaked.value[None], leaked.known[None]), rival and rival(x, everyone))
-            answer, predicted = outer.answer(scene.world, scene.net, theta, x[None], access)
+            access = Access(
+                Leaked(leaked.value[None], leaked.known[None]),
+                rival and rival(x, everyone),
+                examples.shown(
+                    outer, scene.world, scene.net, theta_human[None], scene.theta_teacher,
+                    streams(seed, [f"ask/{h}/examples" for h in range(len(everyone))]),
+                ),
+            )
+            return scene.world, scene.net, theta, x[None], access
+
+        def ask(theta_human: Tensor, kind: str, outer=outer, given=given) -> tuple[Tensor, Tensor]:
+            answer, predicted = outer.answer(*given(theta_human, kind))
             return answer[0], predicted[0]
+
+        def probed(theta_human: Tensor, outer=outer, given=given) -> Tensor | None:
+            if not hasattr(outer, "hidden"):
+                return None
+            inside_on, inside_off = (outer.hidden(*given(theta_human, kind))[0] for kind in ("on", "off"))
+            return probes.read(inside_on, on.teacher, inside_off)
 
         of = arm.leak.build().of
         place, spare = int(of == "unrelated"), int(of == "sibling")  # the leaked sibling is left out of comparisons
@@ -301,7 +319,7 @@ def measure_outers(people: Stored, *rest: Any) -> tuple[dict[str, Tensor], dict[
         seen = Society(off.teacher, off.human, off.siblings[spare:], off.repaired)
         metrics, parts = figures.of_outer(
             seen, Swaps(answer, after, mended), predicted, ask(own, "on")[0], on.teacher, scene.world.tolerance,
-            scene.world.kind,
+            scene.world.kind, probed(own),
         )
         out[name] = {"metrics": metrics, "parts": parts}
     return {}, out
