@@ -17,6 +17,7 @@ from torch import Tensor
 
 from reuse_sim.errors import InputError
 from reuse_sim.nets import Mlp
+from reuse_sim.outers import examples
 from reuse_sim.plugins import ROOMS, missing_members
 from reuse_sim.rng import stream, streams
 from reuse_sim.specialness import exact
@@ -183,6 +184,10 @@ def check_leak(channel: LeakChannel) -> None:
 def check_outer(outer: Outer, world: World, width: int = 4) -> None:
     """Shapes, arms and humans and questions apart, a swap that is pure and felt, and pressure on gradients only.
 
+    Answers to a classification must lie within −1 and 1. The swap puts another human's bits in place, and its answers
+    where the outer asks for examples; it must change something, or nothing where the outer says `has_place = False`.
+    An outer's `hidden` units, where it has them, must be stacked as its answers are.
+
     Args:
         world, width: where it is asked, and the hidden units of the human whose bits it is handed.
     """
@@ -200,14 +205,19 @@ def check_outer(outer: Outer, world: World, width: int = 4) -> None:
     x = world.off_distribution(teacher, QUESTIONS, _generators("questions"))
     x = x.unsqueeze(0).expand(arms, -1, -1, -1)
     bits, sibling = (net.init(_generators(n)).expand(arms, -1, -1) for n in ("bits", "sibling"))
-    access = Access(Leaked(bits, torch.ones_like(bits), torch.zeros_like(bits)))
+
+    def given(value: Tensor, rival: Tensor | None = None) -> Access:
+        count = value.shape[1]
+        shown = examples.shown(outer, world, net, value, teacher[:count], _generators("examples")[:count])
+        return Access(Leaked(value, torch.ones_like(value), torch.zeros_like(value)), rival, shown)
 
     def ask(theta: Tensor, x: Tensor, value: Tensor, pressure: float | Tensor = 1.0, rival: Tensor | None = None):
-        given = Access(Leaked(value, torch.ones_like(value), torch.zeros_like(value)), rival)
-        return torch.stack(outer.answer(world, net, theta, x, given, pressure))
+        return torch.stack(outer.answer(world, net, theta, x, given(value, rival), pressure))
 
-    whole = _pure("answer", ask, theta, x, access.leaked.value)
+    whole = _pure("answer", ask, theta, x, bits)
     _shaped("answer (two heads)", whole, (2, arms, humans, QUESTIONS))
+    squashed = world.kind != "classification" or bool((whole.abs() <= 1).all())
+    _claim(squashed, "answer: outside of -1 and 1 in a classification; squash it as reuse_sim.outers.blocks does")
     for what, part, expected in (
         ("an arm", ask(theta[:1], x[:1], bits[:1]), whole[:, :1]),
         ("a human", ask(theta, x[:, :1], bits[:, :1]), whole[:, :, :1]),
@@ -218,12 +228,23 @@ def check_outer(outer: Outer, world: World, width: int = 4) -> None:
     with suppress(InputError):  # an outer that is handed no answers may refuse a rival's
         zeros = torch.zeros(arms, humans, QUESTIONS)
         _close("answer", ask(theta, x, bits, rival=zeros), whole, "a rival of zeros differs from no rival")
-    _claim(not torch.allclose(ask(theta, x, sibling), whole), "answer: another human's bits change nothing, no swap")
+    felt = not torch.allclose(ask(theta, x, sibling), whole)
+    if getattr(outer, "has_place", True):
+        _claim(felt, "answer: another human's bits (and examples) change nothing, no swap; if meant: has_place = False")
+    else:
+        _claim(not felt, "answer: another human's bits or examples change it, though it says has_place = False")
 
     _close("answer", ask(theta, x, bits, 0.0), whole, "pressure changes values; it may change gradients only")
     free, pressed = (_gradients(lambda t, p=p: ask(t, x, bits, p), theta) for p in (0.0, torch.ones(arms)))
     _close("answer", free[0], pressed[0], "pressure changes the gradient of the answers")
     _claim(not torch.allclose(free[1], pressed[1]), "answer: pressure does not reach what the heads share")
+
+    hidden = getattr(outer, "hidden", None)
+    if hidden is not None:
+        inside = _pure("hidden", lambda t, x, b: hidden(world, net, t, x, given(b)), theta, x, bits)
+        _shaped("hidden", inside, (arms, humans, QUESTIONS, None))
+        part = hidden(world, net, theta, x[:, :1], given(bits[:, :1]))
+        _close("hidden", part, inside[:, :1], "a human asked alone is met otherwise than beside others")
 
 
 def check_estimator(estimate: Estimator, effort: float = 1.0) -> None:

@@ -193,15 +193,24 @@ class LeakChannel(Protocol):
 
 
 @dataclass(frozen=True)
+class Examples:
+    """Questions x `(H, m, d)`, the same for all arms, and what the human answered to them, y `(A, H, m)`."""
+
+    x: Tensor
+    y: Tensor
+
+
+@dataclass(frozen=True)
 class Access:
     """What an outer model is handed beside the questions, stacked over A arms and H humans.
 
     `leaked` holds `(A, H, p2)`; `rival` holds `(A, H, n)`, another answerer's answers to the same
-    questions, or None where no arm has one.
+    questions, or None where no arm has one; `examples` are None where the outer asks for none.
     """
 
     leaked: Leaked
     rival: Tensor | None = None
+    examples: Examples | None = None
 
 
 @runtime_checkable
@@ -209,6 +218,13 @@ class Outer(Protocol):
     """A model that must predict the human and answer questions. The θ2 swap is `answer` with another `Access`.
 
     `off_labels` and `behaviour_weight` are dials of its training, applied by `outers.training`.
+
+    An outer may also have
+
+    - `examples`, how many of the human's answers it is shown (`Access.examples`; none where absent), and
+      `examples_from`, `on_distribution` (where absent) or `off_distribution`;
+    - `has_place`, False where it reads nothing of the human, so that the swap changes nothing;
+    - `hidden(world, net, theta, x, access) -> (A, H, n, units)`, what its answer head reads, for the probe.
     """
 
     @property

@@ -22,16 +22,17 @@ from reuse_sim.errors import InputError, Refusal
 from reuse_sim.humans import people as society
 from reuse_sim.humans.people import People, Population
 from reuse_sim.inheritance import figures
+from reuse_sim.inheritance import probe as probes
 from reuse_sim.inheritance.figures import Society, Swaps
 from reuse_sim.leaks.codec import field_scale
 from reuse_sim.leaks.reading import over_time, reveal
 from reuse_sim.nets import Mlp
+from reuse_sim.outers import examples, training
 from reuse_sim.outers import rival as rivals
-from reuse_sim.outers import training
 from reuse_sim.plugins import STRICT, Plugin, plugin
 from reuse_sim.record import Measured
 from reuse_sim.rng import stream, streams
-from reuse_sim.types import Access, Leaked, Schedule, World
+from reuse_sim.types import Access, Examples, Leaked, Schedule, World
 from reuse_sim.worlds.strength import at_strength
 
 MUST_FAIL_BY = 0.2  # a human fails off-distribution when its fit is lower there by at least this
@@ -81,7 +82,9 @@ def check(arms: Mapping[str, Config]) -> None:
         world, outer = arm.world.build(), arm.outer.build()
         net = arm.human.build().net(world)
         blank = torch.zeros(1, 1, net.p)
-        access = Access(Leaked(blank, blank, blank), torch.zeros(1, 1, 1) if arm.rival != "none" else None)
+        shown = Examples(torch.zeros(1, m, world.d), torch.zeros(1, 1, m)) if (m := examples.count(outer)) else None
+        rival = torch.zeros(1, 1, 1) if arm.rival != "none" else None
+        access = Access(Leaked(blank, blank, blank), rival, shown)
         try:
             arm.leak.build().schedule(net, outer.steps, stream(0, "check"))
             theta = outer.init(net, [stream(0, "check")])
@@ -143,8 +146,9 @@ def memory_bytes(arms: Mapping[str, Config]) -> int:
     net, measured = c.human.build().net(world), len(range(population.count)[population.measured])
     units = sum(net.sizes)
     parameters = outer.init(net, [torch.Generator()]).numel()
-    wide = getattr(outer, "width", 64) + units
-    outers = len(arms) * (8 * parameters + outer.humans_per_step * 2 * outer.batch * 6 * wide)
+    wide = getattr(outer, "width", 64) + units + examples.count(outer)
+    asked = outer.humans_per_step * (2 * outer.batch + examples.count(outer))
+    outers = len(arms) * (8 * parameters + asked * 6 * wide)
     measures = population.siblings * measured * c.questions * 3 * wide
     wider = 320 if any(arm.leak.options.get("code") == "half" for arm in arms.values()) else 64
     leaks = len(arms) * population.humans * net.p * wider  # numbers per decoded parameter
@@ -265,11 +269,12 @@ def train_outers(people: Stored, *rest: Any) -> tuple[dict[str, Tensor], dict[st
     tensors, broken = {}, {}
     for names in _stacks(arms):
         stack = [arms[name] for name in names]
-        told = over_time(
-            [(_schedule(a, scene, seed), _whose(a, scene, seed).humans[among]) for a in stack], scene.scale
-        )
+        whose = [_whose(arm, scene, seed).humans[among] for arm in stack]
+        told = over_time([(_schedule(a, scene, seed), w) for a, w in zip(stack, whose, strict=True)], scene.scale)
         theta_2, theta_1 = people.tensors["theta_human"][0, among], people.tensors["theta_teacher"][0, among]
-        room = training.Classroom(world, net, theta_2, theta_1, scene.rival(trained, stack, among))
+        room = training.Classroom(
+            world, net, theta_2, theta_1, scene.rival(trained, stack, among), torch.stack(whose)
+        )
         fit = training.train(
             [arm.outer.build() for arm in stack],
             room,
@@ -294,14 +299,26 @@ def measure_outers(people: Stored, *rest: Any) -> tuple[dict[str, Tensor], dict[
         rival = scene.rival(trained, [arm], scene.measured)
         schedule, whose = _schedule(arm, scene, seed), _whose(arm, scene, seed)
 
-        def ask(
+        def given(
             theta_human: Tensor, kind: str, schedule=schedule, outer=outer, theta=theta, rival=rival
-        ) -> tuple[Tensor, Tensor]:
+        ) -> tuple[Any, ...]:
             # All that is known when training ends; the same places for every human and every swap.
             leaked, x = reveal(schedule, theta_human[None], scene.scale, outer.steps), scene.x[kind]
-            access = Access(leaked, rival and rival(x, everyone))
-            answer, predicted = outer.answer(scene.world, scene.net, theta, x[None], access)
+            shown = examples.shown(
+                outer, scene.world, scene.net, theta_human[None], scene.theta_teacher,
+                streams(seed, [f"ask/{h}/examples" for h in range(len(everyone))]),
+            )
+            return scene.world, scene.net, theta, x[None], Access(leaked, rival and rival(x, everyone), shown)
+
+        def ask(theta_human: Tensor, kind: str, outer=outer, given=given) -> tuple[Tensor, Tensor]:
+            answer, predicted = outer.answer(*given(theta_human, kind))
             return answer[0], predicted[0]
+
+        def probed(theta_human: Tensor, outer=outer, given=given) -> Tensor | None:
+            if not hasattr(outer, "hidden"):
+                return None
+            inside_on, inside_off = (outer.hidden(*given(theta_human, kind))[0] for kind in ("on", "off"))
+            return probes.read(inside_on, on.teacher, inside_off)
 
         own = whose.humans[scene.measured]
         answer, predicted = ask(own, "off")
@@ -311,7 +328,7 @@ def measure_outers(people: Stored, *rest: Any) -> tuple[dict[str, Tensor], dict[
         seen = Society(off.teacher, off.human, off.siblings[-len(after) :], off.repaired)
         metrics, parts = figures.of_outer(
             seen, Swaps(answer, after, mended), predicted, ask(own, "on")[0], on.teacher, scene.world.tolerance,
-            scene.world.kind,
+            scene.world.kind, probed(own),
         )
         out[name] = {"metrics": metrics, "parts": parts}
     return {}, out

@@ -68,6 +68,13 @@ OUTER = (
     Metric("outer/off_fit", FIT, "Fit of M to f off-distribution.", r"R^2(M, f)", headline=True),
     Metric("outer/on_fit", FIT, "Fit of M to f on-distribution.", r"R^2(M, f)"),
     Metric(
+        "outer/probe_fit",
+        FIT,
+        "Fit to f off-distribution of what a probe reads in M's hidden units, a ridge regression on-distribution: "
+        "above outer/off_fit, M knows what it does not say. Where the outer shows its hidden units.",
+        r"R^2(\hat f_{h(M)}, f)",
+    ),
+    Metric(
         "inheritance/beta",
         "1",
         "Coefficient of M's failure on the human's. High without any reuse where networks fail alike: compare with "
@@ -120,9 +127,11 @@ def of_human(on: Society, off: Society, tolerance: float, kind: str = "regressio
 
 def of_outer(
     off: Society, swaps: Swaps, predicted: Tensor, on_answer: Tensor, on_teacher: Tensor, tolerance: float,
-    kind: str = "regression",
+    kind: str = "regression", probed: Tensor | None = None,
 ) -> tuple[dict[str, float], dict[str, float]]:
     """The `OUTER` metrics and the contrast's parts; both arguments lack a sibling whose bits were leaked.
+
+    `probed` are the probe's answers off-distribution, None of an outer that does not show its hidden units.
 
     Swaps are regressed on the answers of *this* human and its people, whoever was in the slot: what an
     unrelated human's bits do to the answers is no inheritance from this one, and comes out near 0.
@@ -144,6 +153,8 @@ def of_outer(
         "outer/off_fit": observed.fit(kind, answer, off.teacher),
         "outer/on_fit": observed.fit(kind, on_answer, on_teacher),
     }
+    if probed is not None:
+        metrics["outer/probe_fit"] = observed.fit(kind, probed, off.teacher)
     parts = {"inheritance/contrast/numerator": over, "inheritance/contrast/denominator": under}
     return numbers(metrics), numbers(parts)
 

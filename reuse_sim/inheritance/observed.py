@@ -7,8 +7,12 @@ one world: the world is the unit of analysis, so none of them carries an interva
 
 from __future__ import annotations
 
+from math import isfinite
+
 import torch
 from torch import Tensor
+
+from reuse_sim.errors import InputError
 
 
 def inner(a: Tensor, b: Tensor) -> Tensor:
@@ -86,3 +90,17 @@ def agreement(outer: Tensor, teacher: Tensor, human: Tensor, tolerance: float) -
 def gap_recovered(outer: Tensor, teacher: Tensor, human: Tensor) -> Tensor:
     """1 − MSE(M, f) / MSE(H, f): 1 answers rightly, 0 no better than the human, negative worse."""
     return 1 - inner(outer - teacher, outer - teacher) / inner(human - teacher, human - teacher)
+
+
+def performance_gap_recovered(weak: float, student: float, ceiling: float) -> float:
+    """(student − weak) / (ceiling − weak), three scores of one measure (Burns et al. 2023, arXiv 2312.09390).
+
+    1 where the student of a weak supervisor is as good as one taught the truth, 0 where it is no better than its
+    supervisor. `gap_recovered` is the same of negative mean squared errors, the human being the weak and the ceiling
+    being without error. Raises InputError where the ceiling is not above the weak: there is no gap to recover.
+    """
+    if not all(map(isfinite, (weak, student, ceiling))):
+        raise InputError("scores", (weak, student, ceiling), "finite numbers")
+    if ceiling <= weak:
+        raise InputError("ceiling", ceiling, f"more than {weak}, the weak score", "compare with a better ceiling")
+    return (student - weak) / (ceiling - weak)

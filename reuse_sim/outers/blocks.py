@@ -1,4 +1,9 @@
-"""What outer models are made of: named tensors in a flat θ, and the gradient dial between two heads."""
+"""What outer models are made of: named tensors in a flat θ, two heads, and the gradient dial between them.
+
+Two shapes of heads: a `trunk` of ReLU units beside a linear skip from its inputs, read by both (`slot`,
+`direct`, `gate`); and for each head ReLU units of its own beside a linear skip from what both share
+(`context`, `in_context`). Shapes are `(A, H, units, n)`: arms, humans, units, questions.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +13,13 @@ from math import prod
 import torch
 from torch import Tensor
 
+from reuse_sim.types import World
+
 Layout = Mapping[str, tuple[tuple[int, ...], float]]
 """Per tensor its shape and the standard deviation of its initial entries."""
+
+Views = Mapping[str, Tensor]
+"""The named tensors of θ, each `(A, *shape)`."""
 
 
 def size(layout: Layout) -> int:
@@ -39,3 +49,73 @@ def scale_gradient(shared: Tensor, pressure: Tensor | float) -> Tensor:
     scaled = shared.view_as(shared)
     scaled.register_hook(lambda gradient: gradient * factor.reshape(-1, *[1] * (shared.dim() - 1)))
     return scaled
+
+
+def squash(world: World, z: Tensor) -> Tensor:
+    """Raw outputs as answers: themselves in a regression, tanh(z/2) in a classification, as humans answer there."""
+    return torch.tanh(z / 2) if world.kind == "classification" else z
+
+
+# A trunk read by both heads --------------------------------------------------------------------------
+
+
+def trunk(width: int, inputs: int) -> Layout:
+    """ReLU units that see the inputs, and two heads that see the units and the inputs."""
+    return {
+        "trunk": ((width, inputs), (2 / inputs) ** 0.5),
+        "heads": ((2, width), (1 / width) ** 0.5),
+        "skip": ((2, inputs), 0.0),
+    }
+
+
+def trunk_units(v: Views, inputs: Tensor) -> Tensor:
+    """What both heads read beside the inputs `(A, H, i, n)`: `(A, H, width, n)`."""
+    return torch.relu(v["trunk"].unsqueeze(1) @ inputs)
+
+
+def trunk_heads(v: Views, units: Tensor, inputs: Tensor, pressure: Tensor | float) -> tuple[Tensor, Tensor]:
+    """Raw outputs `(A, H, n)` of the heads for answers and for the human."""
+    skip = v["skip"].unsqueeze(1) @ inputs
+    answer, human = (
+        (v["heads"][:, None, head, None, :] @ shared).squeeze(-2) + skip[..., head, :]
+        for head, shared in enumerate((units, scale_gradient(units, pressure)))
+    )
+    return answer, human
+
+
+def asked(x: Tensor, *beside: Tensor) -> Tensor:
+    """Questions `(A, H, n, d)` and what stands beside them, each `(A, H, 1, n)`, as inputs of a trunk."""
+    return torch.cat([x.transpose(-1, -2).expand(*beside[0].shape[:2], x.shape[-1], x.shape[-2]), *beside], dim=-2)
+
+
+# Heads with units of their own -----------------------------------------------------------------------
+
+
+def heads(width: int) -> Layout:
+    """Two heads of ReLU units with a linear skip that read z."""
+    return {
+        "units": ((2, width, width), (2 / width) ** 0.5),
+        "units_bias": ((2, width), 0.0),
+        "heads": ((2, width), (1 / width) ** 0.5),
+        "skip": ((2, width), (1 / width) ** 0.5),
+        "heads_bias": ((2, 1), 0.0),
+    }
+
+
+def head_units(v: Views, z: Tensor, head: int) -> Tensor:
+    """The units of one head, beside which it reads z `(A, H, width, n)` itself."""
+    return torch.relu(v["units"][:, None, head] @ z + v["units_bias"][:, None, head, :, None])
+
+
+def own_heads(v: Views, z: Tensor, pressure: Tensor | float) -> tuple[Tensor, Tensor]:
+    """Raw outputs `(A, H, n)` of the heads for answers and for the human."""
+    raw = []
+    for head, shared in enumerate((z, scale_gradient(z, pressure))):
+        out = v["heads"][:, None, None, head] @ head_units(v, shared, head) + v["skip"][:, None, None, head] @ shared
+        raw.append((out + v["heads_bias"][:, None, head, :, None]).squeeze(-2))
+    return raw[0], raw[1]
+
+
+def hidden(*read: Tensor) -> Tensor:
+    """What an answer head reads, `(A, H, units, n)` each, as `(A, H, n, units)`."""
+    return torch.cat(read, dim=-2).transpose(-1, -2)

@@ -45,11 +45,7 @@ class Context:
             "C": ((k, d), (1 / d) ** 0.5),
             "D": ((k, t), (1 / t) ** 0.5),
             "D_bias": ((k,), 1.0),
-            "units": ((2, k, k), (2 / k) ** 0.5),
-            "units_bias": ((2, k), 0.0),
-            "heads": ((2, k), (1 / k) ** 0.5),
-            "skip": ((2, k), (1 / k) ** 0.5),
-            "heads_bias": ((2, 1), 0.0),
+            **blocks.heads(k),
         }
 
     def init(self, net: Mlp, generators: Sequence[torch.Generator]) -> Tensor:
@@ -62,19 +58,25 @@ class Context:
         if access.rival is not None:
             raise InputError("rival", "matched", "none with outer: context, which sees no answers", "use outer: slot")
         v = blocks.views(self._layout(net), theta)
-        tokens = torch.cat([neuron_tokens(net, access.leaked.value), neuron_tokens(net, access.leaked.known)], dim=-1)
-        x = x.expand(*tokens.shape[:2], *x.shape[-2:])
-        directions = torch.einsum("akdt,ahjt->ahjkd", v["A"], tokens) + v["C"][:, None, None]
-        offsets = torch.einsum("akt,ahjt->ahjk", v["B"], tokens)
-        gains = torch.einsum("akt,ahjt->ahjk", v["D"], tokens) + v["D_bias"][:, None, None]
-        inner = torch.einsum("ahjkd,ahnd->ahjkn", directions, x) + offsets.unsqueeze(-1)
-        z = (gains.unsqueeze(-1) * torch.tanh(inner)).sum(2) / tokens.shape[2] ** 0.5  # (A, H, k, n)
-        answers = []
-        for head, shared in enumerate((z, blocks.scale_gradient(z, pressure))):
-            units = torch.relu(v["units"][:, None, head] @ shared + v["units_bias"][:, None, head, :, None])
-            out = v["heads"][:, None, None, head] @ units + v["skip"][:, None, None, head] @ shared
-            answers.append((out + v["heads_bias"][:, None, head, :, None]).squeeze(-2))
-        return answers[0], answers[1]
+        answer, human = blocks.own_heads(v, _units(v, net, x, access), pressure)
+        return blocks.squash(world, answer), blocks.squash(world, human)
+
+    def hidden(self, world: World, net: Mlp, theta: Tensor, x: Tensor, access: Access) -> Tensor:
+        """The answer head's units and z, `(A, H, n, 2 width)`."""
+        v = blocks.views(self._layout(net), theta)
+        z = _units(v, net, x, access)
+        return blocks.hidden(blocks.head_units(v, z, 0), z)
+
+
+def _units(v: blocks.Views, net: Mlp, x: Tensor, access: Access) -> Tensor:
+    """z(x), `(A, H, width, n)`."""
+    tokens = torch.cat([neuron_tokens(net, access.leaked.value), neuron_tokens(net, access.leaked.known)], dim=-1)
+    x = x.expand(*tokens.shape[:2], *x.shape[-2:])
+    directions = torch.einsum("akdt,ahjt->ahjkd", v["A"], tokens) + v["C"][:, None, None]
+    offsets = torch.einsum("akt,ahjt->ahjk", v["B"], tokens)
+    gains = torch.einsum("akt,ahjt->ahjk", v["D"], tokens) + v["D_bias"][:, None, None]
+    inner = torch.einsum("ahjkd,ahnd->ahjkn", directions, x) + offsets.unsqueeze(-1)
+    return (gains.unsqueeze(-1) * torch.tanh(inner)).sum(2) / tokens.shape[2] ** 0.5
 
 
 def neuron_tokens(net: Mlp, theta: Tensor) -> Tensor:

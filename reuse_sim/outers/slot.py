@@ -35,11 +35,7 @@ class Slot:
 
     def _layout(self, net: Mlp) -> blocks.Layout:
         inputs = net.sizes[0] + 3  # the question, the simulated human's answer, the rival's, and 1
-        return {
-            "trunk": ((self.width, inputs), (2 / inputs) ** 0.5),
-            "heads": ((2, self.width), (1 / self.width) ** 0.5),
-            "skip": ((2, inputs), 0.0),
-        }
+        return blocks.trunk(self.width, inputs)
 
     def init(self, net: Mlp, generators: Sequence[torch.Generator]) -> Tensor:
         return blocks.init(self._layout(net), generators)
@@ -47,18 +43,20 @@ class Slot:
     def answer(
         self, world: World, net: Mlp, theta: Tensor, x: Tensor, access: Access, pressure: Tensor | float = 1.0
     ) -> tuple[Tensor, Tensor]:
-        v = {name: part.unsqueeze(1) for name, part in blocks.views(self._layout(net), theta).items()}
-        simulated = world.human_answer(net, access.leaked.value, x).unsqueeze(-2)
-        rival = torch.zeros_like(simulated) if access.rival is None else access.rival.unsqueeze(-2)
-        x = x.transpose(-1, -2).expand(*simulated.shape[:2], x.shape[-1], x.shape[-2])
-        inputs = torch.cat([x, simulated, rival, torch.ones_like(simulated)], dim=-2)
-        units = torch.relu(v["trunk"] @ inputs)
-        skip = v["skip"] @ inputs
-        answer, human = (
-            (v["heads"][..., head, None, :] @ shared).squeeze(-2) + skip[..., head, :]
-            for head, shared in enumerate((units, blocks.scale_gradient(units, pressure)))
-        )
-        return answer, human
+        v, inputs = blocks.views(self._layout(net), theta), _inputs(world, net, x, access)
+        answer, human = blocks.trunk_heads(v, blocks.trunk_units(v, inputs), inputs, pressure)
+        return blocks.squash(world, answer), blocks.squash(world, human)
+
+    def hidden(self, world: World, net: Mlp, theta: Tensor, x: Tensor, access: Access) -> Tensor:
+        """The trunk's units and its inputs, `(A, H, n, width + d + 2)`."""
+        v, inputs = blocks.views(self._layout(net), theta), _inputs(world, net, x, access)
+        return blocks.hidden(blocks.trunk_units(v, inputs), inputs[..., :-1, :])
+
+
+def _inputs(world: World, net: Mlp, x: Tensor, access: Access) -> Tensor:
+    simulated = world.human_answer(net, access.leaked.value, x).unsqueeze(-2)
+    rival = torch.zeros_like(simulated) if access.rival is None else access.rival.unsqueeze(-2)
+    return blocks.asked(x, simulated, rival, torch.ones_like(simulated))
 
 
 def build(

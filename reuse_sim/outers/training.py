@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from reuse_sim.nets import Mlp
+from reuse_sim.outers import examples
 from reuse_sim.train import descend
 from reuse_sim.types import Access, Fit, Leaked, Outer, World
 
@@ -26,13 +27,17 @@ Rival = Callable[[Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Classroom:
-    """The humans an outer is trained on: θ2 `(H, p2)`, their teachers `(H, p1)`, and the rival, if any."""
+    """The humans an outer is trained on: θ2 `(H, p2)`, their teachers `(H, p1)`, and the rival, if any.
+
+    `theta_shown` `(A, H, p2)` are those whose answers each arm sees as examples: the humans themselves where None.
+    """
 
     world: World
     net: Mlp
     theta_human: Tensor
     theta_teacher: Tensor
     rival: Rival | None = None
+    theta_shown: Tensor | None = None
 
 
 def train(
@@ -55,6 +60,7 @@ def train(
     pressure = torch.tensor([o.behaviour_weight for o in outers])
     off_truth = torch.tensor([float(o.off_labels == "teacher") for o in outers])
     count, per_step, half = len(room.theta_human), outer.humans_per_step, outer.batch
+    shown = room.theta_human.expand(len(outers), -1, -1) if room.theta_shown is None else room.theta_shown
 
     def loss(theta: Tensor, step: int) -> Tensor:
         chosen = (
@@ -69,8 +75,9 @@ def train(
         truth, behaviour = world.answer(teachers, x), world.human_answer(room.net, humans, x)
         rival = room.rival(x, chosen) if room.rival else None
         leaked = told(step)
-        shown = Leaked(leaked.value[:, chosen], leaked.known[:, chosen], leaked.slack[:, chosen])
-        access = Access(shown, rival)
+        bits = Leaked(leaked.value[:, chosen], leaked.known[:, chosen], leaked.slack[:, chosen])
+        context = examples.shown(outer, world, room.net, shown[:, chosen], teachers, same)
+        access = Access(bits, rival, context)
         answer, human = outer.answer(world, room.net, theta, x.unsqueeze(0), access, pressure)
         error = (answer - truth).square()
         on, off = error[..., :half].mean((1, 2)), error[..., half:].mean((1, 2))

@@ -1,0 +1,74 @@
+"""No access at all: the control that must learn the truth, and the human, from the questions alone.
+
+A trunk as `slot`'s (ReLU units and a linear skip, two heads) that sees the question and 1. It reads nothing
+of `access`, so that the swap changes nothing and its causal figures are 0 by construction: what it shows is
+where β, the contrast and the fits stand without any access.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from reuse_sim.nets import Mlp
+from reuse_sim.outers import blocks
+from reuse_sim.types import Access, World
+
+
+@dataclass(frozen=True)
+class Direct:
+    width: int
+    steps: int
+    rate: float
+    batch: int
+    off_batch: int
+    humans_per_step: int
+    behaviour_weight: float
+    off_labels: Literal["none", "teacher"]
+
+    has_place: ClassVar[bool] = False
+
+    def _layout(self, net: Mlp) -> blocks.Layout:
+        return blocks.trunk(self.width, net.sizes[0] + 1)
+
+    def init(self, net: Mlp, generators: Sequence[torch.Generator]) -> Tensor:
+        return blocks.init(self._layout(net), generators)
+
+    def answer(
+        self, world: World, net: Mlp, theta: Tensor, x: Tensor, access: Access, pressure: Tensor | float = 1.0
+    ) -> tuple[Tensor, Tensor]:
+        v, inputs = blocks.views(self._layout(net), theta), _inputs(theta, x)
+        answer, human = blocks.trunk_heads(v, blocks.trunk_units(v, inputs), inputs, pressure)
+        return blocks.squash(world, answer), blocks.squash(world, human)
+
+    def hidden(self, world: World, net: Mlp, theta: Tensor, x: Tensor, access: Access) -> Tensor:
+        """The trunk's units and the question, `(A, H, n, width + d)`."""
+        v, inputs = blocks.views(self._layout(net), theta), _inputs(theta, x)
+        return blocks.hidden(blocks.trunk_units(v, inputs), inputs[..., :-1, :])
+
+
+def _inputs(theta: Tensor, x: Tensor) -> Tensor:
+    return blocks.asked(x, theta.new_ones(len(theta), x.shape[1], 1, x.shape[2]))
+
+
+def build(
+    width: Annotated[int, Field(gt=0, le=4096, description="ReLU units of its trunk")] = 48,
+    steps: Annotated[int, Field(gt=0, le=1_000_000, description="steps of Adam, cosine rate")] = 1500,
+    rate: Annotated[float, Field(gt=0, le=10, description="first learning rate")] = 0.005,
+    batch: Annotated[int, Field(gt=0, le=65_536, description="on-distribution questions per human and step")] = 64,
+    off_batch: Annotated[int, Field(gt=0, le=65_536, description="off-distribution questions, likewise")] = 64,
+    humans_per_step: Annotated[int, Field(gt=0, le=10_000, description="humans asked about in one step")] = 1,
+    behaviour_weight: Annotated[
+        float, Field(ge=0, le=1e6, description="weight of predicting the human in the shared trunk")
+    ] = 1.0,
+    off_labels: Annotated[
+        Literal["none", "teacher"], Field(description="off-distribution truth in training: none, or the teacher's")
+    ] = "none",
+) -> Direct:
+    """An outer model without a place for a human's bits."""
+    return Direct(width, steps, float(rate), batch, off_batch, humans_per_step, float(behaviour_weight), off_labels)
