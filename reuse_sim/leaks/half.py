@@ -3,8 +3,8 @@
 An unknown bit makes a parameter one of several numbers. As in fixed point θ counts as uniform in its range, so a
 number is as probable as its spacing u is wide: of the exponents that agree with what is known, one is twice as
 probable as the next lower, none reaches beyond `scale`, and within an exponent the unknown bits of the mantissa
-are even. The decoded value is the expectation. Exact where `scale` is a power of two, as of `codec.field_scale`;
-otherwise the range's last exponent counts in proportion.
+are even. The decoded value is the expectation. Exact where `scale` is a power of two from 2⁻¹⁴ on, as it is by
+`codec.field_scale`; otherwise the range's last exponent counts in proportion.
 """
 
 from __future__ import annotations

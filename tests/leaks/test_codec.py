@@ -15,7 +15,7 @@ EVERYTHING = torch.ones(BITS, dtype=torch.bool)
 CODES = pytest.mark.parametrize("code", [fixed, half], ids=["fixed", "half"])
 values = st.lists(st.floats(-1, 1), min_size=1, max_size=20).map(lambda v: torch.tensor(v, dtype=torch.float64))
 masks = st.integers(0, 2**BITS - 1).map(lambda n: codec.digits(torch.tensor(n)))
-scales = st.sampled_from([2.0**-19, 0.125, 4.0, 2.0**14])
+scales = st.sampled_from([2.0**-19, 0.125, 0.7, 4.0, 2.0**14])
 
 
 def old_prefix(theta, scale, known):
@@ -44,7 +44,7 @@ def test_all_bits_of_fixed_point_are_the_middle_of_a_cell_that_codes_the_same(sh
     bits = fixed.encode(share * scale, range_)
     leaked = fixed.decode(bits, EVERYTHING, range_)
     assert torch.equal(fixed.encode(leaked.value, range_), bits)
-    assert torch.equal((leaked.value.abs() / range_ * 2**15) % 1, torch.full_like(share, 0.5))
+    assert torch.allclose((leaked.value.abs() / range_ * 2**15) % 1, torch.full_like(share, 0.5))
     assert torch.equal(leaked.slack, range_ / 2**16)
 
 
@@ -76,7 +76,7 @@ def test_the_truth_lies_within_the_slack_whatever_is_known(code, share, known, s
     range_ = torch.full_like(share, scale)
     leaked = code.decode(code.encode(share * scale, range_), known, range_)
     assert ((leaked.value - share * scale).abs() <= leaked.slack * (1 + 1e-12)).all()
-    assert (leaked.value.abs() <= range_).all() and (leaked.slack <= range_).all()
+    assert (leaked.value.abs() <= range_.half().double().maximum(range_)).all() and (leaked.slack <= range_).all()
     assert torch.equal(leaked.known, known.double().mean().expand_as(share))
 
 
@@ -110,27 +110,47 @@ def test_of_nothing_known_the_value_is_zero_and_the_slack_the_range(code):
     assert (leaked.value == 0).all() and (leaked.known == 0).all() and torch.equal(leaked.slack[0], scale)
 
 
-@CODES
 @settings(max_examples=25)
-@given(masks)
-def test_a_value_is_the_mean_of_all_numbers_in_range_with_those_bits(code, known):
-    """θ uniform in its range: against the mean over those of 2¹⁶ equally spaced ones that agree in the known bits."""
-    scale = torch.tensor([2.0**-9], dtype=torch.float64)
+@given(masks, values)
+def test_a_value_in_fixed_point_is_the_mean_of_all_of_the_range_with_those_bits(known, share):
+    """θ uniform in its range: against the mean over those of 2¹⁶ numbers, one to a cell, that agree in the known bits."""
+    scale = torch.tensor([0.5], dtype=torch.float64)
     grid = ((torch.arange(2**16) + 0.5) / 2**15 - 1).double()[:, None] * scale
-    bits = code.encode(grid, scale)[:, 0]
-    for told in (bits[12_345], bits[54_321]):
-        agree = ((bits == told) | ~known).all(-1)
-        leaked = code.decode(told[None], known, scale)
-        # Half precision rounds to numbers whose spacing is 2⁻²⁰ here, so that ends of cells are off by as much.
-        assert float(leaked.value - grid[agree].mean()) == pytest.approx(0, abs=2.0**-19 if code is half else 1e-15)
+    bits = fixed.encode(grid, scale)[:, 0]
+    told = fixed.encode(share[:1] * scale, scale)
+    agree = grid[((bits == told) | ~known).all(-1)]
+    leaked = fixed.decode(told, known, scale)
+    assert float(leaked.value) == pytest.approx(float(agree.mean()), abs=1e-15)
+    assert float(leaked.slack) == pytest.approx(float(agree.max() - agree.min()) / 2 + 2**-17, abs=1e-15)
+
+
+@settings(max_examples=100)
+@given(masks, st.integers(0, 2**BITS - 1), st.sampled_from([2.0**-14, 0.125, 1.0, 2.0**14]))
+def test_a_value_in_half_precision_is_the_mean_of_all_numbers_in_range_with_those_bits(known, pattern, scale):
+    """Against all numbers of the range that agree in the known bits, each as probable as its spacing is wide."""
+    numbers = torch.arange(2**16).to(torch.int16).view(torch.float16)
+    numbers = numbers[numbers.abs() <= scale]
+    sizes = numbers.abs()
+    spacing = (torch.nextafter(sizes, torch.full_like(sizes, torch.inf)) - sizes).double()
+    bits = codec.digits(numbers.view(torch.int16))
+    told = bits[pattern % len(bits)]
+    agree = ((bits == told) | ~known).all(-1)
+    sizes, spacing, numbers = sizes.double()[agree], spacing[agree], numbers.double()[agree]
+    range_ = torch.tensor([scale], dtype=torch.float64)
+    leaked = half.decode(told[None], known, range_)
+    value = (numbers * spacing).sum() / spacing.sum()
+    assert float(leaked.value) == pytest.approx(float(value), rel=1e-12, abs=1e-12 * scale)
+    most = min(float((sizes + spacing / 2).max()), scale)
+    reach = max(most - abs(float(value)), abs(float(value)) - max(float((sizes - spacing / 2).min()), 0))
+    assert float(leaked.slack) == pytest.approx(reach if known[0] else most, rel=1e-9)
 
 
 def test_half_precision_by_hand():
-    """Range 1; of 0.75 = 0 01110 1000000000 some bits are known."""
+    """Range 1; of 0.75 = 0 01110 1000000000, or of another number, some bits are known."""
     scale = torch.ones(1, dtype=torch.float64)
-    bits = half.encode(torch.tensor([0.75], dtype=torch.float64), scale)
 
-    def told(*known):
+    def told(*known, of=0.75):
+        bits = half.encode(torch.tensor([of], dtype=torch.float64), scale)
         mask = torch.zeros(BITS, dtype=torch.bool)
         mask[list(known)] = True
         leaked = half.decode(bits, mask, scale)
@@ -141,6 +161,8 @@ def test_half_precision_by_hand():
     assert told(0, 1, 2, 3) == pytest.approx((0.5625, 0.4375), abs=2**-8)  # exponents 12 to 15: [.125, 1)
     assert told(0, 6) == pytest.approx((7 / 12, 7 / 12), abs=2**-8)  # upper halves: Σ 1.75 · 4⁻ᵏ / Σ 2⁻ᵏ, k ≥ 1
     assert told(1, 2, 3, 4, 5)[0] == 0  # the sign is unknown
+    open_bits = {5, 6}  # .5, .75, and 1 of twice their spacing; 1.5 lies outside
+    assert told(*({*range(BITS)} - open_bits), of=0.5)[0] == (0.5 + 0.75 + 2 * 1.0) / 4
 
 
 def test_bits_told_wrongly_give_nothing_beyond_the_range():
