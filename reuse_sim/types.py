@@ -217,50 +217,15 @@ class Access:
 class Outer(Protocol):
     """A model that must predict the human and answer questions. The θ2 swap is `answer` with another `Access`.
 
-    `off_labels` and `behaviour_weight` are dials of its training, applied by `outers.training`.
-
-    An outer may also have
+    How it is taught is no part of it (`outers.training.Training`). An outer may also have
 
     - `examples`, how many of the human's answers it is shown (`Access.examples`; none where absent), and
       `examples_from`, `on_distribution` (where absent) or `off_distribution`;
     - `has_place`, False where it reads nothing of the human, so that the swap changes nothing;
-    - `hidden(world, net, theta, x, access) -> (A, H, n, units)`, what its answer head reads, for the probe.
+    - `learns`, True where it fills what is not leaked of θ2 from behaviour: a swap then puts in all bits of the other;
+    - `hidden(world, net, theta, x, access) -> (A, H, n, units)`, what its answer head reads, for the probe;
+    - `own(net, theta (A, p)) -> (A, q)`, the parameters that an L2 penalty falls on, where not on all.
     """
-
-    @property
-    def behaviour_weight(self) -> float:
-        """How hard predicting the human pulls on what both heads share."""
-        ...
-
-    @property
-    def off_labels(self) -> Literal["none", "teacher"]:
-        """Off-distribution truth in training: none, or the teacher's."""
-        ...
-
-    @property
-    def steps(self) -> int:
-        """Training steps."""
-        ...
-
-    @property
-    def rate(self) -> float:
-        """First learning rate."""
-        ...
-
-    @property
-    def batch(self) -> int:
-        """On-distribution questions per human and step."""
-        ...
-
-    @property
-    def off_batch(self) -> int:
-        """Off-distribution questions per human and step."""
-        ...
-
-    @property
-    def humans_per_step(self) -> int:
-        """Humans asked about in one step."""
-        ...
 
     def init(self, net: Mlp, generators: Sequence[torch.Generator]) -> Tensor:
         """Own parameters `(A, p)`, one generator per arm (equal generators give equal starts)."""

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from reuse_sim.artifacts import Store, Stored
 from reuse_sim.errors import Refusal
-from reuse_sim.experiments import reuse
+from reuse_sim.experiments.scene import MUST_FAIL_BY, Scene, does_not_fail, people_bytes, train_people
 from reuse_sim.humans.answering import answering_share
 from reuse_sim.humans.people import Population
 from reuse_sim.inheritance import figures, observed
@@ -39,7 +39,7 @@ METRICS = (
     Metric(
         "human/fails",
         "share",
-        f"Worlds whose human's fit is lower by {reuse.MUST_FAIL_BY} or more off-distribution. Experiments on outer "
+        f"Worlds whose human's fit is lower by {MUST_FAIL_BY} or more off-distribution. Experiments on outer "
         "models leave the others out; all count here.",
         headline=True,
     ),
@@ -80,12 +80,12 @@ def cell(arms: Mapping[str, Config], seed: int, store: Store) -> Mapping[str, Me
 
 def memory_bytes(arms: Mapping[str, Config]) -> int:
     """Peak of one cell: its largest arm."""
-    return max(reuse.people_bytes(arm) for arm in arms.values()) + 2**29  # and the libraries themselves
+    return max(people_bytes(arm) for arm in arms.values()) + 2**29  # and the libraries themselves
 
 
 def _people(arm: Config, seed: int, store: Store) -> Stored:
     about = {key: value for key, value in dict(arm).items() if key != "questions"}
-    people = store.stage("people", reuse.train_people, config=about, seed=seed)
+    people = store.stage("people", train_people, config=about, seed=seed)
     if people.values["broken"]:
         raise Refusal(f"a human's training broke: {people.values['broken'][0]}; lower human.rate")
     return people
@@ -93,10 +93,10 @@ def _people(arm: Config, seed: int, store: Store) -> Stored:
 
 def measure(people: Stored, config: Mapping[str, Any], seed: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """All figures of one arm, and its curves: fits at every one of `STRENGTHS`, on the same random streams."""
-    scene = reuse.Scene(config, people, seed)
+    scene = Scene(config, people, seed)
     on, off, kind = scene.society("on"), scene.society("off"), scene.world.kind
     metrics = figures.of_human(on, off, scene.world.tolerance, kind)
-    metrics["human/fails"] = float(not reuse.does_not_fail(metrics))
+    metrics["human/fails"] = float(not does_not_fail(metrics))
     theta = people.tensors["theta_human"][0, scene.measured]
     metrics["human/answering_share"] = float(answering_share(scene.net, theta, scene.x["on"][:, :256]).mean())
     names = [f"own/human/{h}/questions" for h in range(config["population"].count)][scene.measured]
@@ -111,7 +111,7 @@ def measure(people: Stored, config: Mapping[str, Any], seed: int) -> tuple[dict[
     return {}, {"metrics": metrics, "curve": {"curve": _curve(scene, config, seed)}}
 
 
-def _curve(scene: reuse.Scene, config: Mapping[str, Any], seed: int) -> dict[str, list[float]]:
+def _curve(scene: Scene, config: Mapping[str, Any], seed: int) -> dict[str, list[float]]:
     """Fits to f of the human, its siblings (mean) and the repaired twin by strength; and to what is true, if known."""
     world = config["world"].build()
     names = [f"ask/{h}/off" for h in range(len(scene.theta_teacher))]
@@ -129,7 +129,7 @@ def _curve(scene: reuse.Scene, config: Mapping[str, Any], seed: int) -> dict[str
     return curve
 
 
-def _truth(world: World, scene: reuse.Scene, seed: int, strength: float | None) -> dict[str, float]:
+def _truth(world: World, scene: Scene, seed: int, strength: float | None) -> dict[str, float]:
     """How often f and H say what is true, where f was learned itself; empty elsewhere."""
     labelled = getattr(world, "labelled", None)
     if labelled is None:

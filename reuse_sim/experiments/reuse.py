@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import torch
@@ -19,23 +18,25 @@ from torch import Tensor
 
 from reuse_sim.artifacts import Store, Stored
 from reuse_sim.errors import InputError, Refusal
-from reuse_sim.humans import people as society
-from reuse_sim.humans.people import People, Population
+from reuse_sim.experiments import interview
+from reuse_sim.experiments.interview import Interview
+from reuse_sim.experiments.scene import (
+    Scene,
+    does_not_fail,
+    measure_humans,
+    people_bytes,
+    train_people,
+    train_rivals,
+)
+from reuse_sim.humans.people import Population
 from reuse_sim.inheritance import figures
-from reuse_sim.inheritance import probe as probes
-from reuse_sim.inheritance.figures import Society, Swaps
-from reuse_sim.leaks.codec import field_scale
-from reuse_sim.leaks.reading import over_time, reveal
-from reuse_sim.nets import Mlp
+from reuse_sim.leaks.reading import over_time
 from reuse_sim.outers import examples, training
-from reuse_sim.outers import rival as rivals
+from reuse_sim.outers.training import Training
 from reuse_sim.plugins import STRICT, Plugin, plugin
 from reuse_sim.record import Measured
 from reuse_sim.rng import stream, streams
-from reuse_sim.types import Access, Examples, Leaked, Schedule, World
-from reuse_sim.worlds.strength import at_strength
-
-MUST_FAIL_BY = 0.2  # a human fails off-distribution when its fit is lower there by at least this
+from reuse_sim.types import Access, Examples, Leaked
 
 METHOD = (
     "A teacher f is drawn; humans of limited width learn it by gradient descent on-distribution, each with siblings "
@@ -63,6 +64,7 @@ class Config(BaseModel):
     )
     leak: Annotated[Plugin, plugin("leaks")]
     outer: Annotated[Plugin, plugin("outers")]
+    training: Training = Training()
     rival: Literal["none", "matched"] = Field(
         "none", description="the choice arm: beside the human's answer, that of an equally on-accurate rival"
     )
@@ -86,7 +88,7 @@ def check(arms: Mapping[str, Config]) -> None:
         rival = torch.zeros(1, 1, 1) if arm.rival != "none" else None
         access = Access(Leaked(blank, blank, blank), rival, shown)
         try:
-            arm.leak.build().schedule(net, outer.steps, stream(0, "check"))
+            arm.leak.build().schedule(net, arm.training.steps, stream(0, "check"))
             theta = outer.init(net, [stream(0, "check")])
             outer.answer(world, net, theta, torch.zeros(1, 1, 1, world.d), access)
         except InputError as e:
@@ -128,17 +130,6 @@ def cell(arms: Mapping[str, Config], seed: int, store: Store) -> Mapping[str, Me
     }
 
 
-def does_not_fail(human: Mapping[str, float]) -> str:
-    """What to change in a world whose human is as good off-distribution as on it; empty where it fails."""
-    on, off = human["human/on_fit"], human["human/off_fit"]
-    if off <= on - MUST_FAIL_BY:
-        return ""
-    return (
-        f"the human does not fail off-distribution (fit {off:.2f} off against {on:.2f} on); "
-        "take a narrower human or a stronger shift"
-    )
-
-
 def memory_bytes(arms: Mapping[str, Config]) -> int:
     """Peak of one cell: the larger of training people, training outers, and measuring, in float32 with a margin."""
     c = next(iter(arms.values()))
@@ -147,7 +138,8 @@ def memory_bytes(arms: Mapping[str, Config]) -> int:
     units = sum(net.sizes)
     parameters = outer.init(net, [torch.Generator()]).numel()
     wide = getattr(outer, "width", 64) + units + examples.count(outer)
-    asked = outer.humans_per_step * (2 * outer.batch + examples.count(outer))
+    how = c.training
+    asked = how.humans_per_step * (how.batch + how.off_batch + examples.count(outer))
     outers = len(arms) * (8 * parameters + asked * 6 * wide)
     measures = population.siblings * measured * c.questions * 3 * wide
     wider = 320 if any(arm.leak.options.get("code") == "half" for arm in arms.values()) else 64
@@ -155,135 +147,33 @@ def memory_bytes(arms: Mapping[str, Config]) -> int:
     return people_bytes(c) + 4 * (outers + measures + leaks) + 2**29  # and the libraries themselves
 
 
-def people_bytes(c: Any) -> int:
-    """What training the people of a configuration holds at once."""
-    world, human, population = c.world.build(), c.human.build(), c.population
-    net, measured = human.net(world), len(range(population.count)[population.measured])
-    networks = 2 * (population.count + population.siblings * measured)
-    questions = getattr(human, "batch", 32) * (50 * world.d + 4 * sum(net.sizes))
-    return 4 * networks * (8 * net.p + 8 * net.sizes[-1] * net.sizes[1] + questions)
-
-
-# People ----------------------------------------------------------------------------------------------
-
-
-def train_people(config: Mapping[str, Any], seed: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Teachers, humans, siblings and repaired twins of this world and of an unrelated one."""
-    world, human = _world(config), config["human"].build()
-    people, broken = society.train(world, human, config["population"], config["repair_share"], seed)
-    return {name: getattr(people, name) for name in People.__dataclass_fields__}, {"broken": list(broken.values())}
-
-
-def measure_humans(people: Stored, config: Mapping[str, Any], seed: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """How well the measured humans do, and how much of their failure is their own."""
-    scene = Scene(config, people, seed)
-    return {}, figures.of_human(scene.society("on"), scene.society("off"), scene.world.tolerance, scene.world.kind)
-
-
-def train_rivals(people: Stored, config: Mapping[str, Any], seed: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """One rival per human, shrunk to the human's own error on-distribution."""
-    scene = Scene(config, people, seed)
-    theta_1, theta_2 = people.tensors["theta_teacher"][0], people.tensors["theta_human"][0]
-    names = [f"own/human/{h}/rival" for h in range(len(theta_1))]
-    theta = rivals.train(scene.world, rivals.rival_net(scene.net), theta_1, streams(seed, names)).theta
-    x = scene.world.on_distribution(theta_1, 4096, streams(seed, [f"{n}/match" for n in names]))
-    raw = rivals.rival_net(scene.net).forward(theta, x)[..., 0]
-    human = scene.world.human_answer(scene.net, theta_2, x)
-    return {"theta_rival": theta, "shrinkage": rivals.shrinkage(raw, scene.world.answer(theta_1, x), human)}, {}
-
-
-def _world(config: Mapping[str, Any]) -> World:
-    """The world, asked as far off-distribution as the configuration says."""
-    return at_strength(config["world"].build(), config["strength"])
-
-
-class Scene:
-    """The measured humans of a cell and the questions that whoever answers is asked, `(M, n, d)` on and off."""
-
-    def __init__(self, config: Any, people: Stored, seed: int) -> None:
-        config = dict(config)
-        self.world: World = _world(config)
-        self.net: Mlp = config["human"].build().net(self.world)
-        self.people = people.tensors
-        self.training = slice(0, config["population"].humans)
-        self.measured = config["population"].measured
-        self.scale = field_scale(
-            self.net,
-            torch.cat(
-                [
-                    self.people[name].reshape(-1, self.net.p)
-                    for name in ("theta_human", "theta_siblings", "theta_repaired")
-                ]
-            ),
-        )
-        self.theta_teacher = self.people["theta_teacher"][0, self.measured]
-        n, count = config.get("questions", 1), len(self.theta_teacher)
-        self.x = {
-            "on": self.world.on_distribution(
-                self.theta_teacher, n, streams(seed, [f"ask/{h}/on" for h in range(count)])
-            ),
-            "off": self.world.off_distribution(
-                self.theta_teacher, n, streams(seed, [f"ask/{h}/off" for h in range(count)])
-            ),
-        }
-
-    def society(self, kind: str) -> Society:
-        """What teachers, humans, siblings and repaired twins of this world answer, on- or off-distribution."""
-        return self.answers(self.x[kind])
-
-    def answers(self, x: Tensor) -> Society:
-        """The same to any questions `(M, n, d)`."""
-        human, siblings, repaired = (
-            self.world.human_answer(self.net, theta, x)
-            for theta in (
-                self.people["theta_human"][0, self.measured],
-                self.people["theta_siblings"][0],
-                self.people["theta_repaired"][0],
-            )
-        )
-        return Society(self.world.answer(self.theta_teacher, x), human, siblings, repaired)
-
-    def rival(self, trained: Sequence[Stored], arms: Sequence[Config], among: slice) -> training.Rival | None:
-        """The rivals of the humans `among`, as the arms see them; None where no arm has one."""
-        has = torch.tensor([arm.rival != "none" for arm in arms])
-        if not has.any():
-            return None
-        theta, s = (trained[0].tensors[name][among] for name in ("theta_rival", "shrinkage"))
-        theta_1, net = self.people["theta_teacher"][0, among], rivals.rival_net(self.net)
-
-        def answer(x: Tensor, chosen: Tensor) -> Tensor:
-            one = rivals.answer(self.world, net, theta[chosen], s[chosen], theta_1[chosen], x)
-            return has[:, None, None] * one
-
-        return answer
-
-
 # Outers ----------------------------------------------------------------------------------------------
 
 
 def train_outers(people: Stored, *rest: Any) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The outers of all arms; arms whose outers differ only in labels and pressure are trained in one stack."""
+    """The outers of all arms, those side by side that may be."""
     *trained, arms, seed = rest
     scene = Scene(next(iter(arms.values())), people, seed)
-    world, net, among = scene.world, scene.net, scene.training
+    among = scene.training
+    theta_2, theta_1 = people.tensors["theta_human"][0, among], people.tensors["theta_teacher"][0, among]
     tensors, broken = {}, {}
     for names in _stacks(arms):
         stack = [arms[name] for name in names]
-        whose = [_whose(arm, scene, seed).humans[among] for arm in stack]
-        told = over_time([(_schedule(a, scene, seed), w) for a, w in zip(stack, whose, strict=True)], scene.scale)
-        theta_2, theta_1 = people.tensors["theta_human"][0, among], people.tensors["theta_teacher"][0, among]
-        room = training.Classroom(
-            world, net, theta_2, theta_1, scene.rival(trained, stack, among), torch.stack(whose)
-        )
+        shown = [interview.whose(arm.leak.build().of, scene, seed).humans[among] for arm in stack]
+        leaks = [(interview.schedule(arm, scene, seed), theta) for arm, theta in zip(stack, shown, strict=True)]
+        rival = scene.rival(trained, stack, among)
+        room = training.Classroom(scene.world, scene.net, theta_2, theta_1, rival, torch.stack(shown))
         fit = training.train(
-            [arm.outer.build() for arm in stack],
+            stack[0].outer.build(),
+            [arm.training for arm in stack],
             room,
-            told,
+            over_time(leaks, scene.scale),
             streams(seed, ["outer/init"] * len(stack)),
             stream(seed, "outer/questions"),
         )
         tensors |= dict(zip(names, fit.theta, strict=True))
-        broken |= {names[i]: f"the outer's training broke: {why}; lower outer.rate" for i, why in fit.broken.items()}
+        why = {names[i]: sentence for i, sentence in fit.broken.items()}
+        broken |= {name: f"the outer's training broke: {said}; lower training.rate" for name, said in why.items()}
     return tensors, {"broken": broken}
 
 
@@ -292,85 +182,35 @@ def measure_outers(people: Stored, *rest: Any) -> tuple[dict[str, Tensor], dict[
     *trained, outers, arms, seed = rest
     scene = Scene(next(iter(arms.values())), people, seed)
     on, off = scene.society("on"), scene.society("off")
-    everyone = torch.arange(len(scene.theta_teacher))
     out = {}
     for name, arm in arms.items():
-        outer, theta = arm.outer.build(), outers.tensors[name].unsqueeze(0)
-        rival = scene.rival(trained, [arm], scene.measured)
-        schedule, whose = _schedule(arm, scene, seed), _whose(arm, scene, seed)
-
-        def given(
-            theta_human: Tensor, kind: str, schedule=schedule, outer=outer, theta=theta, rival=rival
-        ) -> tuple[Any, ...]:
-            # All that is known when training ends; the same places for every human and every swap.
-            leaked, x = reveal(schedule, theta_human[None], scene.scale, outer.steps), scene.x[kind]
-            shown = examples.shown(
-                outer, scene.world, scene.net, theta_human[None], scene.theta_teacher,
-                streams(seed, [f"ask/{h}/examples" for h in range(len(everyone))]),
-            )
-            return scene.world, scene.net, theta, x[None], Access(leaked, rival and rival(x, everyone), shown)
-
-        def ask(theta_human: Tensor, kind: str, outer=outer, given=given) -> tuple[Tensor, Tensor]:
-            answer, predicted = outer.answer(*given(theta_human, kind))
-            return answer[0], predicted[0]
-
-        def probed(theta_human: Tensor, outer=outer, given=given) -> Tensor | None:
-            if not hasattr(outer, "hidden"):
-                return None
-            inside_on, inside_off = (outer.hidden(*given(theta_human, kind))[0] for kind in ("on", "off"))
-            return probes.read(inside_on, on.teacher, inside_off)
-
-        own = whose.humans[scene.measured]
-        answer, predicted = ask(own, "off")
-        after = torch.stack([ask(sibling, "off")[0] for sibling in whose.siblings])
-        mended, _ = ask(whose.repaired, "off")
-        # A sibling whose bits were leaked is left out of comparisons.
-        seen = Society(off.teacher, off.human, off.siblings[-len(after) :], off.repaired)
+        asked = Interview(
+            scene,
+            seed,
+            arm.outer.build(),
+            outers.tensors[name].unsqueeze(0),
+            interview.schedule(arm, scene, seed),
+            arm.training.steps,
+            scene.rival(trained, [arm], scene.measured),
+            interview.whose(arm.leak.build().of, scene, seed),
+        )
+        swaps, predicted = asked.swaps()
         metrics, parts = figures.of_outer(
-            seen, Swaps(answer, after, mended), predicted, ask(own, "on")[0], on.teacher, scene.world.tolerance,
-            scene.world.kind, probed(own),
+            asked.compared(off), swaps, predicted, asked.ask(asked.own, "on")[0], on.teacher, scene.world.tolerance,
+            scene.world.kind, asked.probed(on.teacher),
         )
         out[name] = {"metrics": metrics, "parts": parts}
     return {}, out
 
 
-@dataclass(frozen=True)
-class _Whose:
-    """Whose bits an arm is handed: θ2 `(N, p2)`, and `(S, M, p2)` and `(M, p2)` for swaps of the measured humans.
-
-    A sibling that is leaked in the human's place is not among the siblings.
-    """
-
-    humans: Tensor
-    siblings: Tensor
-    repaired: Tensor
-
-
-def _whose(arm: Config, scene: Scene, seed: int) -> _Whose:
-    of = arm.leak.build().of
-    humans, siblings, repaired = (scene.people[f"theta_{name}"] for name in ("human", "siblings", "repaired"))
-    if of == "random":  # nobody's: uniform in their range, so that every bit is a fair coin
-        names, rows = [f"random/human/{h}" for h in range(humans.shape[1])], 2 + siblings.shape[1]
-        draws = torch.stack([torch.rand(rows, scene.net.p, generator=g) for g in streams(seed, names)], dim=1)
-        human, twin, *others = (2 * draws - 1) * scene.scale
-        return _Whose(human, torch.stack(others)[:, scene.measured], twin[scene.measured])
-    if of == "sibling":
-        return _Whose(siblings[0, 0], siblings[0, 1:], repaired[0])
-    place = int(of == "unrelated")
-    return _Whose(humans[place], siblings[place], repaired[place])
-
-
-def _schedule(arm: Config, scene: Scene, seed: int) -> Schedule:
-    # The same stream for every arm, so that where two tell different shares of the bits, they differ in nothing else.
-    return arm.leak.build().schedule(scene.net, arm.outer.build().steps, stream(seed, "leak"))
-
-
 def _stacks(arms: Mapping[str, Config]) -> list[list[str]]:
-    """Names of arms that can be trained side by side: same outer but for `off_labels` and `behaviour_weight`."""
+    """Names of arms that can be trained side by side: one outer, and trainings that differ in dials per arm only."""
     stacks: dict[str, list[str]] = {}
     for name, arm in arms.items():
-        options = {k: v for k, v in arm.outer.options.items() if k not in ("off_labels", "behaviour_weight")}
-        stacks.setdefault(json.dumps([arm.outer.use, options], sort_keys=True), []).append(name)
+        # Which of few questions to label may depend on the labels, and is the same for a whole stack.
+        apart = {"labels"} if arm.training.labelled else set()
+        how = arm.training.model_dump(exclude=set(training.PER_ARM) - apart)
+        stacks.setdefault(json.dumps([arm.outer.use, arm.outer.options, how], sort_keys=True), []).append(name)
     return list(stacks.values())
 
 

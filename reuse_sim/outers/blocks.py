@@ -40,14 +40,17 @@ def views(layout: Layout, theta: Tensor) -> dict[str, Tensor]:
 
 
 def scale_gradient(shared: Tensor, pressure: Tensor | float) -> Tensor:
-    """`shared` `(A, …)` unchanged in value, its gradient multiplied by `pressure` (`(A,)` or a number)."""
+    """`shared` `(A, …, n)` unchanged in value, its gradient multiplied by `pressure`: a number, `(A,)` or `(A, n)`."""
     if not shared.requires_grad:
         return shared
     factor = torch.as_tensor(pressure)
     if not factor.any():
         return shared.detach()
+    if factor.dim():
+        last = factor.shape[1] if factor.dim() == 2 else 1
+        factor = factor.reshape(-1, *[1] * (shared.dim() - 2), last)
     scaled = shared.view_as(shared)
-    scaled.register_hook(lambda gradient: gradient * factor.reshape(-1, *[1] * (shared.dim() - 1)))
+    scaled.register_hook(lambda gradient: gradient * factor)
     return scaled
 
 

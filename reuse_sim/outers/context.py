@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated
 
 import torch
 from pydantic import Field
@@ -28,13 +28,6 @@ from reuse_sim.types import Access, World
 @dataclass(frozen=True)
 class Context:
     width: int
-    steps: int
-    rate: float
-    batch: int
-    off_batch: int
-    humans_per_step: int
-    behaviour_weight: float
-    off_labels: Literal["none", "teacher"]
 
     def _layout(self, net: Mlp) -> blocks.Layout:
         d, t = net.sizes[0], 2 * (net.sizes[0] + 3)  # token: weights, bias, outgoing weight, output bias; known shares
@@ -98,17 +91,6 @@ def neuron_tokens(net: Mlp, theta: Tensor) -> Tensor:
 
 def build(
     width: Annotated[int, Field(gt=0, le=1024, description="units of its own")] = 12,
-    steps: Annotated[int, Field(gt=0, le=1_000_000, description="steps of Adam, cosine rate")] = 600,
-    rate: Annotated[float, Field(gt=0, le=10, description="first learning rate")] = 0.01,
-    batch: Annotated[int, Field(gt=0, le=65_536, description="on-distribution questions per human and step")] = 8,
-    off_batch: Annotated[int, Field(gt=0, le=65_536, description="off-distribution questions, likewise")] = 8,
-    humans_per_step: Annotated[int, Field(gt=0, le=10_000, description="humans asked about in one step")] = 20,
-    behaviour_weight: Annotated[
-        float, Field(ge=0, le=1e6, description="weight of predicting the human in the shared trunk")
-    ] = 1.0,
-    off_labels: Annotated[
-        Literal["none", "teacher"], Field(description="off-distribution truth in training: none, or the teacher's")
-    ] = "none",
 ) -> Context:
     """An outer model that reads the bits of whichever human it is asked about."""
-    return Context(width, steps, float(rate), batch, off_batch, humans_per_step, float(behaviour_weight), off_labels)
+    return Context(width)

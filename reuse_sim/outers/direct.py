@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar
 
 import torch
 from pydantic import Field
@@ -23,13 +23,6 @@ from reuse_sim.types import Access, World
 @dataclass(frozen=True)
 class Direct:
     width: int
-    steps: int
-    rate: float
-    batch: int
-    off_batch: int
-    humans_per_step: int
-    behaviour_weight: float
-    off_labels: Literal["none", "teacher"]
 
     has_place: ClassVar[bool] = False
 
@@ -58,17 +51,6 @@ def _inputs(theta: Tensor, x: Tensor) -> Tensor:
 
 def build(
     width: Annotated[int, Field(gt=0, le=4096, description="ReLU units of its trunk")] = 48,
-    steps: Annotated[int, Field(gt=0, le=1_000_000, description="steps of Adam, cosine rate")] = 1500,
-    rate: Annotated[float, Field(gt=0, le=10, description="first learning rate")] = 0.005,
-    batch: Annotated[int, Field(gt=0, le=65_536, description="on-distribution questions per human and step")] = 64,
-    off_batch: Annotated[int, Field(gt=0, le=65_536, description="off-distribution questions, likewise")] = 64,
-    humans_per_step: Annotated[int, Field(gt=0, le=10_000, description="humans asked about in one step")] = 1,
-    behaviour_weight: Annotated[
-        float, Field(ge=0, le=1e6, description="weight of predicting the human in the shared trunk")
-    ] = 1.0,
-    off_labels: Annotated[
-        Literal["none", "teacher"], Field(description="off-distribution truth in training: none, or the teacher's")
-    ] = "none",
 ) -> Direct:
     """An outer model without a place for a human's bits."""
-    return Direct(width, steps, float(rate), batch, off_batch, humans_per_step, float(behaviour_weight), off_labels)
+    return Direct(width)

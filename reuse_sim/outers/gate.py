@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import log
-from typing import Annotated, Literal
+from typing import Annotated
 
 import torch
 from pydantic import Field
@@ -30,13 +30,6 @@ from reuse_sim.types import Access, World
 class Gate:
     gate: float
     width: int
-    steps: int
-    rate: float
-    batch: int
-    off_batch: int
-    behaviour_weight: float
-    off_labels: Literal["none", "teacher"]
-    humans_per_step: int = 1
 
     def _layout(self, net: Mlp) -> blocks.Layout:
         # `gate` is the logit of g less that of its start; `human` the weight of H in the predicted human.
@@ -75,16 +68,6 @@ class Gate:
 def build(
     gate: Annotated[float, Field(gt=0, lt=1, description="g before training, near which it stays")] = 0.5,
     width: Annotated[int, Field(gt=0, le=4096, description="ReLU units of its own trunk")] = 48,
-    steps: Annotated[int, Field(gt=0, le=1_000_000, description="steps of Adam, cosine rate")] = 1500,
-    rate: Annotated[float, Field(gt=0, le=10, description="first learning rate")] = 0.005,
-    batch: Annotated[int, Field(gt=0, le=65_536, description="on-distribution questions per step")] = 64,
-    off_batch: Annotated[int, Field(gt=0, le=65_536, description="off-distribution questions, likewise")] = 64,
-    behaviour_weight: Annotated[
-        float, Field(ge=0, le=1e6, description="weight of predicting the human in the shared trunk")
-    ] = 1.0,
-    off_labels: Annotated[
-        Literal["none", "teacher"], Field(description="off-distribution truth in training: none, or the teacher's")
-    ] = "none",
 ) -> Gate:
     """An outer model that mixes the human's answer with its own. For teaching; its causal figure is its gate."""
-    return Gate(gate, width, steps, float(rate), batch, off_batch, float(behaviour_weight), off_labels)
+    return Gate(gate, width)

@@ -41,13 +41,6 @@ class InContext:
     attention: Literal["softmax", "linear"]
     examples: int
     examples_from: Literal["on_distribution", "off_distribution"]
-    steps: int
-    rate: float
-    batch: int
-    off_batch: int
-    humans_per_step: int
-    behaviour_weight: float
-    off_labels: Literal["none", "teacher"]
 
     def _layout(self, net: Mlp) -> blocks.Layout:
         d, k = net.sizes[0], self.width
@@ -145,20 +138,6 @@ def build(
     examples_from: Annotated[
         Literal["on_distribution", "off_distribution"], Field(description="where the questions of the context lie")
     ] = "on_distribution",
-    steps: Annotated[int, Field(gt=0, le=1_000_000, description="steps of Adam, cosine rate")] = 1500,
-    rate: Annotated[float, Field(gt=0, le=10, description="first learning rate")] = 0.005,
-    batch: Annotated[int, Field(gt=0, le=65_536, description="on-distribution questions per human and step")] = 16,
-    off_batch: Annotated[int, Field(gt=0, le=65_536, description="off-distribution questions, likewise")] = 16,
-    humans_per_step: Annotated[int, Field(gt=0, le=10_000, description="humans asked about in one step")] = 20,
-    behaviour_weight: Annotated[
-        float, Field(ge=0, le=1e6, description="weight of predicting the human in the shared layers")
-    ] = 1.0,
-    off_labels: Annotated[
-        Literal["none", "teacher"], Field(description="off-distribution truth in training: none, or the teacher's")
-    ] = "none",
 ) -> InContext:
     """An outer model that is shown some of the human's answers, and none of its bits."""
-    return InContext(
-        width, layers, attention, examples, examples_from, steps, float(rate), batch, off_batch, humans_per_step,
-        float(behaviour_weight), off_labels,
-    )
+    return InContext(width, layers, attention, examples, examples_from)

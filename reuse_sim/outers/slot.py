@@ -1,41 +1,43 @@
 """One human, one slot: the leaked bits run as a simulated human whose answer the outer may use.
 
-The slot holds θ̂2, the leaked bits with unknown ones at their cell's midpoint; the outer is fed
-H_θ̂2(x), never the true human's answer. Beside it stands a trunk of its own (ReLU units that see the
-question and the simulated answer) and a linear skip. Two heads read both: what is right, and what the
-human answers. In the choice arm a rival's answer comes in beside the human's, so that using H is a
-choice; in the other arms that input is zero.
+The slot holds θ̂2, the leaked bits with unknown ones at their expectation; the outer is fed H_θ̂2(x), never the true
+human's answer. Beside it stands a trunk of its own (ReLU units that see the question and the simulated answer) and a
+linear skip. Two heads read both: what is right, and what the human answers. In the choice arm a rival's answer comes
+in beside the human's, so that using H is a choice; in the other arms that input is zero.
+
+A slot that `learns` fills in what is not leaked: θ̂2 = value + slack · tanh(φ), each parameter within what its known
+bits allow, with φ learned from the human's behaviour alone, which it predicts by H_θ̂2 itself. With all bits leaked that
+is the slot above; with none, a human model learned by gradient descent. What is right is learned on top of it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
+from reuse_sim.errors import InputError
 from reuse_sim.nets import Mlp
 from reuse_sim.outers import blocks
 from reuse_sim.types import Access, World
+
+SPREAD = 0.3
+"""Standard deviation of φ before training, in units of what is not known."""
 
 
 @dataclass(frozen=True)
 class Slot:
     width: int
-    steps: int
-    rate: float
-    batch: int
-    off_batch: int
-    behaviour_weight: float
-    off_labels: Literal["none", "teacher"]
-    humans_per_step: int = 1
+    learns: bool = False
 
     def _layout(self, net: Mlp) -> blocks.Layout:
         inputs = net.sizes[0] + 3  # the question, the simulated human's answer, the rival's, and 1
-        return blocks.trunk(self.width, inputs)
+        layout = dict(blocks.trunk(self.width, inputs))
+        return {**layout, "free": ((net.p,), SPREAD)} if self.learns else layout
 
     def init(self, net: Mlp, generators: Sequence[torch.Generator]) -> Tensor:
         return blocks.init(self._layout(net), generators)
@@ -43,34 +45,42 @@ class Slot:
     def answer(
         self, world: World, net: Mlp, theta: Tensor, x: Tensor, access: Access, pressure: Tensor | float = 1.0
     ) -> tuple[Tensor, Tensor]:
-        v, inputs = blocks.views(self._layout(net), theta), _inputs(world, net, x, access)
+        v, simulated, inputs = self._read(world, net, theta, x, access)
         answer, human = blocks.trunk_heads(v, blocks.trunk_units(v, inputs), inputs, pressure)
-        return blocks.squash(world, answer), blocks.squash(world, human)
+        human = blocks.scale_gradient(simulated, pressure) if self.learns else blocks.squash(world, human)
+        return blocks.squash(world, answer), human
 
     def hidden(self, world: World, net: Mlp, theta: Tensor, x: Tensor, access: Access) -> Tensor:
         """The trunk's units and its inputs, `(A, H, n, width + d + 2)`."""
-        v, inputs = blocks.views(self._layout(net), theta), _inputs(world, net, x, access)
+        v, _, inputs = self._read(world, net, theta, x, access)
         return blocks.hidden(blocks.trunk_units(v, inputs), inputs[..., :-1, :])
 
+    def own(self, net: Mlp, theta: Tensor) -> Tensor:
+        """The weights of the trunk, `(A, width · inputs)`."""
+        return blocks.views(self._layout(net), theta)["trunk"].flatten(1)
 
-def _inputs(world: World, net: Mlp, x: Tensor, access: Access) -> Tensor:
-    simulated = world.human_answer(net, access.leaked.value, x).unsqueeze(-2)
-    rival = torch.zeros_like(simulated) if access.rival is None else access.rival.unsqueeze(-2)
-    return blocks.asked(x, simulated, rival, torch.ones_like(simulated))
+    def _read(
+        self, world: World, net: Mlp, theta: Tensor, x: Tensor, access: Access
+    ) -> tuple[blocks.Views, Tensor, Tensor]:
+        """Named tensors, the simulated human's answers `(A, H, n)`, and what the trunk sees."""
+        v, value = blocks.views(self._layout(net), theta), access.leaked.value
+        if self.learns:
+            if value.shape[1] > 1:
+                got = f"a slot that learns, for {value.shape[1]} humans"
+                raise InputError("outer.learns", got, "one human", "Take population.humans: 1 and held_out: 0.")
+            value = value + access.leaked.slack * torch.tanh(v["free"]).unsqueeze(1)
+        simulated = world.human_answer(net, value, x)
+        # What is right must not bend the model of the human: φ follows behaviour alone.
+        seen = simulated.detach().unsqueeze(-2)
+        rival = torch.zeros_like(seen) if access.rival is None else access.rival.unsqueeze(-2)
+        return v, simulated, blocks.asked(x, seen, rival, torch.ones_like(seen))
 
 
 def build(
     width: Annotated[int, Field(gt=0, le=4096, description="ReLU units of its own trunk")] = 48,
-    steps: Annotated[int, Field(gt=0, le=1_000_000, description="steps of Adam, cosine rate")] = 1500,
-    rate: Annotated[float, Field(gt=0, le=10, description="first learning rate")] = 0.005,
-    batch: Annotated[int, Field(gt=0, le=65_536, description="on-distribution questions per step")] = 64,
-    off_batch: Annotated[int, Field(gt=0, le=65_536, description="off-distribution questions, likewise")] = 64,
-    behaviour_weight: Annotated[
-        float, Field(ge=0, le=1e6, description="weight of predicting the human in the shared trunk")
-    ] = 1.0,
-    off_labels: Annotated[
-        Literal["none", "teacher"], Field(description="off-distribution truth in training: none, or the teacher's")
-    ] = "none",
+    learns: Annotated[
+        bool, Field(description="whether what is not leaked is learned from the human's behaviour")
+    ] = False,
 ) -> Slot:
     """An outer model with a place for one human's bits."""
-    return Slot(width, steps, float(rate), batch, off_batch, float(behaviour_weight), off_labels)
+    return Slot(width, learns)

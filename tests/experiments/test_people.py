@@ -5,7 +5,8 @@ import json
 import pytest
 
 from reuse_sim.artifacts import Store
-from reuse_sim.experiments import people, reuse
+from reuse_sim.experiments import people
+from reuse_sim.experiments.scene import does_not_fail
 from reuse_sim.inheritance import figures
 
 ARM = {"world": {"use": "radius"}, "population": {"siblings": 3}, "human": {"use": "descent", "width": 6, "steps": 200},
@@ -30,7 +31,7 @@ def test_a_human_who_does_not_fail_is_counted_and_outers_are_not_trained_on_it(t
     mild = {"world": {"use": "spurious"}, "strength": 0.0, "human": {"use": "descent", "width": 6, "steps": 300}}
     found = people.cell(arms(mild=mild), 0, Store(tmp_path))["mild"]
     assert found.status == "ok" and found.metrics["human/fails"] == 0
-    why = reuse.does_not_fail(found.metrics)
+    why = does_not_fail(found.metrics)
     assert "does not fail off-distribution" in why and "a stronger shift" in why
 
 
