@@ -113,7 +113,7 @@ def test_of_nothing_known_the_value_is_zero_and_the_slack_the_range(code):
 @settings(max_examples=25)
 @given(masks, values)
 def test_a_value_in_fixed_point_is_the_mean_of_all_of_the_range_with_those_bits(known, share):
-    """θ uniform in its range: against the mean over those of 2¹⁶ numbers, one to a cell, that agree in the known bits."""
+    """θ uniform in its range: against the mean of those of 2¹⁶ numbers, one to a cell, that agree in known bits."""
     scale = torch.tensor([0.5], dtype=torch.float64)
     grid = ((torch.arange(2**16) + 0.5) / 2**15 - 1).double()[:, None] * scale
     bits = fixed.encode(grid, scale)[:, 0]
