@@ -182,9 +182,12 @@ def card(
             raise InputError(str(file), f"arm {arm}", f"one of {', '.join(loaded.arms)}", nearest(arm, loaded.arms))
     command = results.command_line(loaded, overrides or (), seeds, smoke)
     outcome, found, unsynced = _run(loaded, command, None, track=True)
-    first, store = loaded.cells()[0], Store(store_path(loaded.project))
-    shown = {arm: people.scene(first.arms[arm], first.seed, store) for arm in arms or loaded.arms}
     from tracking import cards
+
+    configs, store = loaded.cells()[0].arms, Store(store_path(loaded.project))
+    shown = {
+        arm: people.scene(configs[arm], cards.world_to_show(found.records, arm), store) for arm in arms or loaded.arms
+    }
 
     for path in cards.write(found.sweep, found.records, shown, loaded.project / "docs" / "worlds"):
         typer.echo(_shown(path))

@@ -1,12 +1,13 @@
 """A world's card: what it asks, f, the human and their disagreement as pictures, and how fits fall with strength.
 
 A card is an arm of a sweep of the `people` experiment. Figures come from its records; texts and the picture are those
-of the sweep's first world, handed in as plain values (`Scene`).
+of one world, the first whose human fails, handed in as plain values (`Scene`).
 """
 
 from __future__ import annotations
 
 import io
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,8 @@ LINES = {
     "human": ("the human", BAR, "-"), "siblings": ("its siblings", BAR, ":"), "repaired": ("repaired", "#c1651a", "-"),
     "human, truly": ("the human, of what is true", BAR, "--"), "teacher, truly": ("f, of what is true", INK, "--"),
 }  # fmt: skip
+LEFT, SIDE = 0.68, 1.8  # inches
+CLIP = 3.0  # colours end at three standard deviations of f
 NO_PICTURE = "This world has no `picture`: the card shows its curves only."
 
 
@@ -48,6 +51,12 @@ def write(sweep: Sweep, records: Sequence[RunRecord], scenes: Mapping[str, Scene
         paths[-1].write_text(page(sweep, members, arm, scene), encoding="utf-8")
     (folder / "index.md").write_text(index(folder), encoding="utf-8")
     return paths
+
+
+def world_to_show(records: Sequence[RunRecord], arm: str) -> int:
+    """The seed of the first world of an arm whose human fails; of the first one where none does."""
+    seeds = [(r.metrics.get("human/fails") != 1, r.seed) for r in records if r.arm == arm]
+    return min(seeds)[1]
 
 
 def page(sweep: Sweep, records: Sequence[RunRecord], arm: str, scene: Scene) -> str:
@@ -116,60 +125,76 @@ def draw(scene: Scene, records: Sequence[RunRecord]) -> Figure:
     """Three maps where the world has a picture, and the curves below."""
     from matplotlib.figure import Figure
 
-    top = 2.75 if "picture" in scene else 0.0
-    height = top + 2.5
+    top = SIDE + 0.75 if "picture" in scene else 0.0
+    height = top + 2.4
     drawn = Figure(figsize=(WIDTH, height))
     if top:
-        _maps(drawn, scene["picture"], height)
-    _curves(drawn.add_axes((0.62 / WIDTH, 0.45 / height, (WIDTH - 2.6) / WIDTH, 1.9 / height)), scene, records)
+        _maps(drawn, scene["picture"], height, CLIP if scene["kind"] == "regression" else 1.0)
+    _curves(drawn.add_axes((LEFT / WIDTH, 0.42 / height, (WIDTH - 2.6) / WIDTH, 1.85 / height)), scene, records)
     return drawn
 
 
-def _maps(drawn: Figure, picture: Mapping[str, Any], height: float) -> None:
+def _maps(drawn: Figure, picture: Mapping[str, Any], height: float, clip: float) -> None:
     import numpy as np
 
     teacher, human = np.array(picture["teacher"]), np.array(picture["human"])
-    most = float(np.abs(teacher).max()) or 1.0
-    left, side, gap = 0.62, 1.8, 0.22
+    most = min(float(np.abs(teacher).max()) or 1.0, clip)
+    across, down = (_Scale(picture[key]) for key in ("columns", "rows"))
+    bottom, gap = height - 0.22 - SIDE, 0.22
     for i, (title, values) in enumerate((("f", teacher), ("human", human), ("human − f", human - teacher))):
-        ax = drawn.add_axes(((left + i * (side + gap)) / WIDTH, (height - 0.25 - side) / height, side / WIDTH,
-                             side / height))
+        ax = drawn.add_axes(((LEFT + i * (SIDE + gap)) / WIDTH, bottom / height, SIDE / WIDTH, SIDE / height))
         ax.set_title(title, loc="left", pad=4)
-        image = ax.imshow(values, cmap="RdBu_r", vmin=-most, vmax=most, aspect="auto", interpolation="nearest")
-        _outline(ax, np.array(picture["learned"]))
-        _ticks(ax.xaxis, picture["columns"], 4)
-        _ticks(ax.yaxis, picture["rows"] if i == 0 else [""] * len(picture["rows"]), 9)
+        # Planes are drawn as planes, upwards; tables of numbered or named rows as tables, downwards.
+        ends = down.ends if down.plane else down.ends[::-1]
+        image = ax.imshow(values, cmap="RdBu_r", vmin=-most, vmax=most, aspect="auto", interpolation="nearest",
+                          origin="lower" if down.plane else "upper", extent=(*across.ends, *ends))
+        _outline(ax, np.array(picture["learned"]), across, down)
+        across.ticks(ax.xaxis, 5)
+        down.ticks(ax.yaxis, 7, shown=i == 0)
         ax.set_xlabel(picture["across"] if i == 1 else "", labelpad=3)
         if i == 0:
-            ax.set_ylabel(picture["down"], labelpad=2)
-    bar = drawn.add_axes(((left + 3 * (side + gap) - 0.1) / WIDTH, (height - 0.25 - side) / height, 0.1 / WIDTH,
-                          side / height))
+            ax.set_ylabel(textwrap.fill(picture["down"], 26), labelpad=2)
+    bar = drawn.add_axes(((LEFT + 3 * (SIDE + gap) - 0.1) / WIDTH, bottom / height, 0.1 / WIDTH, SIDE / height))
     drawn.colorbar(image, cax=bar, extend="both")
     bar.tick_params(length=2, width=0.5)
 
 
-def _outline(ax: Axes, learned: Any) -> None:
+class _Scale:
+    """Where the cells of one side of a map lie: at their numbers, or one after another where they have names."""
+
+    def __init__(self, values: Sequence[Any]) -> None:
+        self.names = list(values) if isinstance(values[0], str) else None
+        self.plane = isinstance(values[0], float)
+        self.first = 0.0 if self.names else float(values[0])
+        self.step = 1.0 if self.names or len(values) < 2 else (values[-1] - values[0]) / (len(values) - 1)
+        self.ends = (self.first - self.step / 2, self.first + (len(values) - 0.5) * self.step)
+
+    def edge(self, k: float) -> float:
+        """The place of cell k, or of an edge where k is a half."""
+        return self.first + k * self.step
+
+    def ticks(self, axis: Any, most: int, shown: bool = True) -> None:
+        from matplotlib.ticker import MaxNLocator
+
+        if self.names:
+            step = 1 if len(self.names) <= 12 else len(self.names) // 4
+            axis.set_ticks(range(0, len(self.names), step), self.names[::step])
+        else:
+            axis.set_major_locator(MaxNLocator(most, integer=not self.plane))
+        axis.set_tick_params(length=0 if self.names else 2, width=0.5, labelleft=shown)
+
+
+def _outline(ax: Axes, learned: Any, across: _Scale, down: _Scale) -> None:
     """A line between cells that are learned and cells that are not."""
     from matplotlib.collections import LineCollection
 
     rows, columns = learned.shape
-    edges = [[(c + 0.5, r - 0.5), (c + 0.5, r + 0.5)]
+    edges = [((c + 0.5, r - 0.5), (c + 0.5, r + 0.5))
              for r in range(rows) for c in range(columns - 1) if learned[r, c] != learned[r, c + 1]]
-    edges += [[(c - 0.5, r + 0.5), (c + 0.5, r + 0.5)]
+    edges += [((c - 0.5, r + 0.5), (c + 0.5, r + 0.5))
               for r in range(rows - 1) for c in range(columns) if learned[r, c] != learned[r + 1, c]]
-    ax.add_collection(LineCollection(edges, colors=INK, linewidths=1.1))
-
-
-def _ticks(axis: Any, values: Sequence[Any], most: int) -> None:
-    """Some of the values, evenly; names all if there is room."""
-    import numpy as np
-
-    count = len(values)
-    names = isinstance(values[0], str)
-    places = range(count) if names and count <= 12 else np.unique(np.linspace(0, count - 1, min(most, count)).round())
-    places = [int(p) for p in places]
-    axis.set_ticks(places, [values[p] if names else f"{values[p]:.3g}".replace("-", "−") for p in places])
-    axis.set_tick_params(length=0 if names else 2, width=0.5)
+    lines = [[(across.edge(c), down.edge(r)) for c, r in edge] for edge in edges]
+    ax.add_collection(LineCollection(lines, colors=INK, linewidths=1.1))
 
 
 def _curves(ax: Axes, scene: Scene, records: Sequence[RunRecord]) -> None:

@@ -56,9 +56,26 @@ def test_the_maps_are_the_answers_and_their_difference(people):
     np.testing.assert_array_equal(maps[2], np.array(p["human"]) - np.array(p["teacher"]))
     assert axes[0].images[0].get_clim() == (-2.0, 2.0)
     edges = {tuple(map(tuple, s)) for s in axes[0].collections[0].get_segments()}
-    assert edges == {((0.5, -0.5), (0.5, 0.5)), ((1.5, 0.5), (1.5, 1.5)), ((0.5, 0.5), (1.5, 0.5))}
+    # Columns stand at −1, 0, 1, so that edges between them are at ∓1/2; rows have names and come one after another.
+    assert edges == {((-0.5, -0.5), (-0.5, 0.5)), ((0.5, 0.5), (0.5, 1.5)), ((-0.5, 0.5), (0.5, 0.5))}
+    assert axes[0].images[0].get_extent() == [-1.5, 1.5, 1.5, -0.5]
     (line, *_) = [ln for ax in axes for ln in ax.lines if ln.get_label() == "the human"]
     np.testing.assert_allclose(line.get_ydata(), [0.9, 0.15])
+
+
+def test_planes_are_drawn_upwards_and_colours_end_at_three(people):
+    _, records = people
+    plane = {**SCENE["picture"], "rows": [0.0, 0.5], "teacher": [[-9.0, 0.0, 1.0], [0.0, 0.5, 1.0]]}
+    image = cards.draw({**SCENE, "picture": plane}, records).axes[0].images[0]
+    assert image.get_extent() == [-1.5, 1.5, -0.25, 0.75] and image.origin == "lower"
+    assert image.get_clim() == (-3.0, 3.0)
+
+
+def test_the_world_shown_is_the_first_whose_human_fails(people):
+    _, records = people
+    assert cards.world_to_show(records, "all") == 1
+    well = [replace(r, metrics={"human/fails": 0.0}) for r in records]
+    assert cards.world_to_show(well, "all") == 0
 
 
 def test_without_a_picture_there_are_curves_and_a_word(people, tmp_path):
