@@ -51,7 +51,8 @@ class Listener:
         # What predicting the human may teach the shared units is scaled; the values stay as they are.
         shared = (units, blocks.scale_gradient(units, pressure))
         answer, human = (torch.einsum("ahnw,aw->ahn", shared[i], v["heads"][:, i]) for i in (0, 1))
-        return answer, human
+        # Between −1 and 1 in a classification, as humans answer there.
+        return blocks.squash(world, answer), blocks.squash(world, human)
 
 
 def build(

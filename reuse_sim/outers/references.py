@@ -17,8 +17,10 @@ from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
 from sklearn.linear_model import RidgeCV
 from sklearn.neighbors import KNeighborsRegressor
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 
+Array = NDArray[np.float64]
 PENALTIES = tuple(10.0**k for k in range(-4, 5))
 NEIGHBOURS = 5
 
@@ -33,26 +35,32 @@ def references(x_context: Tensor, y_context: Tensor, x: Tensor) -> dict[str, Ten
       likelihood summed over humans.
     """
     arrays = [t.double().numpy() for t in (x_context, y_context, x)]
-    kernel = shared_kernel(*arrays[:2])
+    with threadpool_limits(1):  # matrices of some tens of rows are slower on several threads
+        return _answers(*arrays)
+
+
+def _answers(x_context: Array, y_context: Array, x: Array) -> dict[str, Tensor]:
+    kernel = shared_kernel(x_context, y_context)
     models: dict[str, Any] = {
         "chance": DummyRegressor(),
         "ridge": RidgeCV(PENALTIES),
         "neighbours": KNeighborsRegressor(min(NEIGHBOURS, x_context.shape[1]), weights="distance"),
         "gaussian_process": _process(kernel),
     }
+    humans = list(zip(x_context, y_context, x, strict=True))
     return {
-        name: torch.as_tensor(np.stack([model.fit(a, b).predict(q) for a, b, q in zip(*arrays, strict=True)]))
+        name: torch.as_tensor(np.stack([model.fit(a, b).predict(asked) for a, b, asked in humans]))
         for name, model in models.items()
     }
 
 
-def shared_kernel(x: NDArray[np.float64], y: NDArray[np.float64]) -> Any:
+def shared_kernel(x: Array, y: Array) -> Any:
     """s² exp(−‖x − x'‖² / 2ℓ²) + σ² δ that maximises the sum of the humans' log marginal likelihoods."""
     variance = max(float(y.var()), 1e-6)
     start: Any = ConstantKernel(variance) * RBF(float(x.std()) * x.shape[-1] ** 0.5) + WhiteKernel(0.1 * variance)
     fits = [_process(start).fit(a, b) for a, b in zip(x, y, strict=True)]
 
-    def loss(theta: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+    def loss(theta: Array) -> tuple[float, Array]:
         values = [fit.log_marginal_likelihood(theta, eval_gradient=True) for fit in fits]
         return -sum(value for value, _ in values), -np.sum([slope for _, slope in values], axis=0)
 

@@ -9,6 +9,7 @@ from reuse_sim.artifacts import Store
 from reuse_sim.errors import InputError, Refusal
 from reuse_sim.experiments import reuse
 from reuse_sim.experiments.reuse import Config, cell
+from reuse_sim.outers import slot
 from reuse_sim.scenario import load
 
 SMALL = {
@@ -18,6 +19,7 @@ SMALL = {
     "outer": {"use": "slot", "width": 8, "steps": 30, "batch": 16, "off_batch": 8},
     "questions": 60,
 }
+SHOWN = {**SMALL["outer"], "use": "in_context", "examples": 6}
 ARMS = {
     "none": {"leak": {"use": "prefix", "bits": 0}},
     "placebo": {"leak": {"use": "prefix", "of": "unrelated"}},
@@ -25,6 +27,10 @@ ARMS = {
     "all": {},
     "choice": {"rival": "matched"},
     "wide": {"outer": {**SMALL["outer"], "width": 9}},
+    "shown": {"outer": SHOWN},
+    "shown_unrelated": {"outer": SHOWN, "leak": {"use": "prefix", "of": "unrelated"}},
+    "direct": {"outer": {**SMALL["outer"], "use": "direct"}},
+    "gate": {"outer": {**SMALL["outer"], "use": "gate"}},
 }
 
 
@@ -49,6 +55,11 @@ def test_every_arm_has_every_metric_and_no_access_has_no_causal_inheritance(stor
         assert record.status == "ok" and set(record.metrics) == {m.name for m in reuse.METRICS}
     assert records["none"].metrics["inheritance/causal_private"] == 0.0
     assert records["none"].metrics["inheritance/causal_total"] == 0.0
+    assert records["direct"].metrics["inheritance/causal_private"] == 0.0
+    # The examples are the human's: another's put in their place is felt, whoever's bits leak or do not.
+    assert records["shown"].metrics["inheritance/causal_private"] != 0.0
+    assert records["shown"].metrics["outer/off_fit"] != records["shown_unrelated"].metrics["outer/off_fit"]
+    assert records["gate"].metrics["inheritance/causal_private"] == pytest.approx(0.5, abs=0.1)
     assert len({r.parameters_sha256 for r in records.values()}) == 1
 
 
@@ -58,6 +69,12 @@ def test_an_arm_does_not_depend_on_the_others_beside_it(store, everyone_fails):
         alone = cell({name: configs()[name]}, 0, store)
         for metric, value in alone[name].metrics.items():
             assert value == pytest.approx(together[name].metrics[metric], rel=1e-3, abs=1e-3)  # float32 stacks
+
+
+def test_an_outer_that_does_not_show_its_hidden_units_has_no_probe(store, everyone_fails, monkeypatch):
+    monkeypatch.delattr(slot.Slot, "hidden")
+    (record,) = cell({"all": configs()["all"]}, 0, store).values()
+    assert record.status == "ok" and "outer/probe_fit" not in record.metrics
 
 
 def test_a_second_run_computes_nothing(store, everyone_fails):

@@ -6,12 +6,13 @@ import pytest
 import torch
 
 from reuse_sim.errors import InputError
-from reuse_sim.outers import blocks, context, rival, slot, training
+from reuse_sim.inheritance import causal
+from reuse_sim.outers import blocks, context, direct, examples, gate, in_context, rival, slot, training
 from reuse_sim.rng import stream, streams
 from reuse_sim.types import Access, Leaked
-from reuse_sim.worlds import merged_neurons, radius
+from reuse_sim.worlds import merged_neurons, radius, spurious
 
-RADIUS, MERGED = radius.build(), merged_neurons.build(d=5)
+RADIUS, MERGED, SPURIOUS = radius.build(), merged_neurons.build(d=5), spurious.build()
 
 
 def handed(world, width: int, arms: int, humans: int):
@@ -68,6 +69,67 @@ def test_a_slot_that_passes_its_simulated_human_on_is_the_human():
     answer, human = outer.answer(MERGED, net, theta, x, access)
     expected = MERGED.human_answer(net, access.leaked.value, x)
     assert torch.allclose(answer, expected) and torch.allclose(human, expected)
+
+
+def test_direct_is_a_slot_that_does_not_listen():
+    outer, listening = direct.build(width=4), slot.build(width=4)
+    net, access, x = handed(MERGED, 3, 2, 1)
+    theta = outer.init(net, streams(0, ["a", "b"]))
+    deaf = torch.zeros_like(listening.init(net, streams(0, ["a", "b"])))
+    here, there = blocks.views(outer._layout(net), theta), blocks.views(listening._layout(net), deaf)
+    places = [*range(MERGED.d), MERGED.d + 2]  # the question and 1; between them the simulated human and the rival
+    there["heads"].copy_(here["heads"])
+    for name in ("trunk", "skip"):
+        there[name][..., places] = here[name]
+    for got, expected in zip(
+        outer.answer(MERGED, net, theta, x, access), listening.answer(MERGED, net, deaf, x, access), strict=True
+    ):
+        assert torch.allclose(got, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("world", [MERGED, SPURIOUS])
+def test_the_causal_figure_of_a_gate_is_the_gate_whatever_the_rest_does(world):
+    outer = gate.build(gate=0.3, width=4)
+    net, access, x = handed(world, 3, 1, 2)
+    start = outer.init(net, streams(0, ["o"]))
+    assert float(outer.g(net, start)) == pytest.approx(0.3)
+    theta = start + torch.randn(start.shape, generator=stream(0, "away"))
+    g = float(outer.g(net, theta))
+    assert abs(g - 0.3) > 0.05
+    human = access.leaked.value[0]
+    siblings = net.init(streams(0, [f"s{i}" for i in range(6)])).unflatten(0, (3, 2))
+
+    def asked(theta_human):
+        given = Access(Leaked(theta_human[None], torch.ones_like(theta_human[None])))
+        return outer.answer(world, net, theta, x, given)[0][0]
+
+    before, after = asked(human), torch.stack([asked(s) for s in siblings])
+    of_human, of_siblings = (world.human_answer(net, t, x[0]) for t in (human, siblings))
+    assert float(causal.follows(before, after, of_human, of_siblings)) == pytest.approx(g, abs=1e-5)
+
+
+@pytest.mark.parametrize("build", [slot.build, context.build, direct.build, gate.build, in_context.build])
+def test_the_answer_head_reads_its_hidden_units_linearly_and_is_squashed_in_a_classification(build):
+    """What `hidden` shows is all that the head reads: by least squares its raw output comes out without error."""
+    outer = build(width=4)
+    net = SPURIOUS.human_net(3)
+    theta_human = net.init(streams(0, ["h0"]))[None].double()
+    teacher = SPURIOUS.teacher(streams(0, ["t"])).double()
+    x = SPURIOUS.off_distribution(teacher, 100, streams(0, ["x"]))[None]
+    start = outer.init(net, streams(0, ["o"])).double()
+    theta = start + 0.1 * torch.randn(start.shape, generator=stream(0, "away"), dtype=torch.float64)
+    shown = examples.shown(outer, SPURIOUS, net, theta_human, teacher, streams(0, ["e"]))
+    access = Access(Leaked(theta_human, torch.ones_like(theta_human)), None, shown)
+    hidden = outer.hidden(SPURIOUS, net, theta, x, access)[0, 0]
+    answer, _ = outer.answer(SPURIOUS, net, theta, x, access)
+    assert hidden.shape[0] == 100 > 2 * hidden.shape[1] and float(answer.abs().max()) < 1
+    raw = 2 * torch.atanh(answer[0, 0])
+    if build is gate.build:  # g H + (1 − g) own, of which only own is squashed
+        g, simulated = outer.g(net, theta), hidden[:, -1]
+        raw = 2 * torch.atanh((answer[0, 0] - g * simulated) / (1 - g))
+    features = torch.cat([hidden, torch.ones(100, 1, dtype=torch.float64)], dim=-1)
+    rest = raw - features @ torch.linalg.lstsq(features, raw[:, None], driver="gelsd").solution[:, 0]
+    assert float(rest.square().mean()) < 1e-12 * float(raw.var())  # digits lost where tanh is near 1
 
 
 @pytest.mark.parametrize(
