@@ -23,8 +23,10 @@ from torch import Tensor
 Array = NDArray[np.float64]
 PENALTIES = tuple(10.0**k for k in range(-4, 5))
 NEIGHBOURS = 5
+ONE_THREAD = threadpool_limits.wrap(limits=1)  # matrices of some tens of rows are slower on several
 
 
+@ONE_THREAD
 def references(x_context: Tensor, y_context: Tensor, x: Tensor) -> dict[str, Tensor]:
     """Answers `(H, n)` to questions x `(H, n, d)` from examples `(H, m, d)`, `(H, m)`, by name, in float64.
 
@@ -35,25 +37,21 @@ def references(x_context: Tensor, y_context: Tensor, x: Tensor) -> dict[str, Ten
       likelihood summed over humans.
     """
     arrays = [t.double().numpy() for t in (x_context, y_context, x)]
-    with threadpool_limits(1):  # matrices of some tens of rows are slower on several threads
-        return _answers(*arrays)
-
-
-def _answers(x_context: Array, y_context: Array, x: Array) -> dict[str, Tensor]:
-    kernel = shared_kernel(x_context, y_context)
+    kernel = shared_kernel(*arrays[:2])
     models: dict[str, Any] = {
         "chance": DummyRegressor(),
         "ridge": RidgeCV(PENALTIES),
         "neighbours": KNeighborsRegressor(min(NEIGHBOURS, x_context.shape[1]), weights="distance"),
         "gaussian_process": _process(kernel),
     }
-    humans = list(zip(x_context, y_context, x, strict=True))
+    humans = list(zip(*arrays, strict=True))
     return {
         name: torch.as_tensor(np.stack([model.fit(a, b).predict(asked) for a, b, asked in humans]))
         for name, model in models.items()
     }
 
 
+@ONE_THREAD
 def shared_kernel(x: Array, y: Array) -> Any:
     """s² exp(−‖x − x'‖² / 2ℓ²) + σ² δ that maximises the sum of the humans' log marginal likelihoods."""
     variance = max(float(y.var()), 1e-6)

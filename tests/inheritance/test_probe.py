@@ -14,12 +14,12 @@ def questions(name: str, n: int, spread: float) -> torch.Tensor:
 
 
 def teacher(x: torch.Tensor) -> torch.Tensor:
-    return x[..., 0] + 0.5 * x[..., 1] ** 2
+    return x[..., 0] + 0.1 * x[..., 1] ** 2
 
 
 def human(x: torch.Tensor) -> torch.Tensor:
     """Right where |x_0| is small, as most on-distribution, and flat beyond."""
-    return x[..., 0].clamp(-1.5, 1.5) + 0.5 * x[..., 1] ** 2
+    return x[..., 0].clamp(-1.5, 1.5) + 0.1 * x[..., 1] ** 2
 
 
 ON, OFF = questions("on", 400, 1.0), questions("off", 500, 4.0)
