@@ -17,10 +17,10 @@ from reuse_sim import testing
 from reuse_sim.errors import InputError
 from reuse_sim.humans import descent
 from reuse_sim.leaks import prefix
-from reuse_sim.outers import slot
+from reuse_sim.outers import in_context, slot
 from reuse_sim.specialness import METHODS
 from reuse_sim.types import BITS, Estimate, Fit, Schedule
-from reuse_sim.worlds import digits, merged_neurons, radius
+from reuse_sim.worlds import digits, merged_neurons, radius, spurious
 
 SKELETONS = Path(__file__).parents[1] / "docs" / "skeletons"
 SMALL = {"humans": {"width": 4, "steps": 60}, "outers": {"width": 6}}
@@ -67,9 +67,10 @@ def test_prefix_leak_of_any_length(bits: int) -> None:
     testing.check_leak(prefix.build(bits=bits))
 
 
+@pytest.mark.parametrize("world", [radius.build(), spurious.build()], ids=["regression", "classification"])
 @pytest.mark.parametrize("build", [*built_ins("outers"), skeleton("my_outer")])
-def test_outers(build: Callable[..., Any]) -> None:
-    testing.check_outer(build(**SMALL["outers"]), radius.build())
+def test_outers(build: Callable[..., Any], world: Any) -> None:
+    testing.check_outer(build(**SMALL["outers"]), world)
 
 
 SLOW = [pytest.param(f, id=name, marks=pytest.mark.slow) for name, f in METHODS.items()]
@@ -284,17 +285,47 @@ class Averaging(slot.Slot):
         return answer - answer.mean(-1, keepdim=True), human
 
 
+class Denying(slot.Slot):
+    has_place = False
+
+
+class Loud(slot.Slot):
+    def answer(self, world, net, theta, x, access, pressure=1.0):
+        answer, human = super().answer(world, net, theta, x, access, pressure)
+        return 3 * answer, human
+
+
+class Mixing(slot.Slot):
+    def hidden(self, world, net, theta, x, access):
+        inside = super().hidden(world, net, theta, x, access)
+        return inside - inside.mean(1, keepdim=True)
+
+
 @pytest.mark.parametrize(
     ("kind", "sentence"),
     [
         (Deaf, "no swap"),
+        (Denying, "change it, though it says has_place = False"),
         (Unpressed, "pressure does not reach"),
         (Averaging, "a question asked alone"),
+        (Loud, "outside of -1 and 1"),
+        (Mixing, "hidden: a human asked alone"),
     ],
 )
 def test_a_broken_outer_is_caught(kind: type, sentence: str) -> None:
+    world = spurious.build() if kind is Loud else radius.build()
     with pytest.raises(AssertionError, match=sentence):
-        testing.check_outer(of_class(kind, slot.build(width=6)), radius.build())
+        testing.check_outer(of_class(kind, slot.build(width=6)), world)
+
+
+def test_an_outer_that_does_not_hear_the_answers_in_its_context_is_caught() -> None:
+    class Unheard(in_context.InContext):
+        def answer(self, world, net, theta, x, access, pressure=1.0):
+            blank = dataclasses.replace(access.examples, y=torch.zeros_like(access.examples.y))
+            return super().answer(world, net, theta, x, dataclasses.replace(access, examples=blank), pressure)
+
+    with pytest.raises(AssertionError, match="no swap"):
+        testing.check_outer(of_class(Unheard, in_context.build(width=6)), radius.build())
 
 
 def told(bits: float = 0.0, low: float = 0.0, high: float = 0.0, **changed: Any) -> testing.Estimator:

@@ -59,7 +59,8 @@ world: {use: my_world:build, d: 2}
 population: {siblings: 3}
 human: {use: my_human:build, width: 4, steps: 100}
 leak: {use: my_leak:build, share: 1.0}
-outer: {use: my_outer:build, width: 8, steps: 50}
+outer: {use: my_outer:build, width: 8}
+training: {steps: 50}
 questions: 100
 arms: {placebo: {leak.of: unrelated}, all: {}}
 """

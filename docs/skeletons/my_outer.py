@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated
 
 import torch
 from pydantic import Field
@@ -16,14 +16,6 @@ from reuse_sim.types import Access, World
 @dataclass(frozen=True)
 class Listener:
     width: int
-    # Read by the trainer: weight of predicting the human, what truth there is off-distribution, effort.
-    behaviour_weight: float
-    off_labels: Literal["none", "teacher"]
-    steps: int
-    rate: float = 0.01
-    batch: int = 64
-    off_batch: int = 64
-    humans_per_step: int = 1
 
     # Its parameters: names, shapes and the spread of their starts; `blocks` keeps them in one flat vector.
     def _layout(self, net: Mlp) -> blocks.Layout:
@@ -51,14 +43,10 @@ class Listener:
         # What predicting the human may teach the shared units is scaled; the values stay as they are.
         shared = (units, blocks.scale_gradient(units, pressure))
         answer, human = (torch.einsum("ahnw,aw->ahn", shared[i], v["heads"][:, i]) for i in (0, 1))
-        return answer, human
+        # Between −1 and 1 in a classification, as humans answer there.
+        return blocks.squash(world, answer), blocks.squash(world, human)
 
 
-def build(
-    width: Annotated[int, Field(gt=0, le=4096, description="shared units")] = 32,
-    behaviour_weight: Annotated[float, Field(ge=0, le=1e6, description="weight of predicting the human")] = 1.0,
-    off_labels: Annotated[Literal["none", "teacher"], Field(description="off-distribution truth")] = "none",
-    steps: Annotated[int, Field(gt=0, le=1_000_000, description="steps of Adam")] = 500,
-) -> Listener:
+def build(width: Annotated[int, Field(gt=0, le=4096, description="shared units")] = 32) -> Listener:
     """An outer model that listens to the simulated human."""
-    return Listener(width, behaviour_weight, off_labels, steps)
+    return Listener(width)

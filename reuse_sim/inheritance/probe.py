@@ -14,8 +14,8 @@ from torch import Tensor
 
 from reuse_sim.inheritance.observed import performance_gap_recovered, r_squared
 
-PENALTIES = tuple(10.0**k for k in range(-10, 4))
-"""Of which one is chosen, per question and for units of sd 1."""
+PENALTIES = tuple(10.0**k for k in range(-6, 4))
+"""Of which one is chosen, in units of the mean variance of a hidden unit; from where float32 units are exact."""
 
 
 def read(hidden_on: Tensor, truth_on: Tensor, hidden_off: Tensor) -> Tensor:
@@ -52,9 +52,9 @@ def unsaid(probe_fit: float, answer_fit: float) -> float:
 
 def _ridge(x: Tensor, y: Tensor, asked: Tensor, penalties: tuple[float, ...]) -> Tensor:
     """Answers `(penalties, m)` to rows `(m, units)` of regressions fitted on x `(n, units)`, y `(n,)`."""
-    centre, spread = x.mean(0), x.std(0)
-    spread = torch.where(spread > 1e-9 * centre.abs(), spread, torch.inf)  # what never changes there is not read
-    x, asked = (x - centre) / spread, (asked - centre) / spread
+    # One scale for all units: scaled each to its own, those that hardly stir on-distribution run wild off it.
+    centre, scale = x.mean(0), x.var(0).mean().sqrt().clamp(min=1e-12)
+    x, asked = (x - centre) / scale, (asked - centre) / scale
     values, vectors = torch.linalg.eigh(x.T @ x / len(x))
     along = vectors.T @ (x.T @ (y - y.mean())) / len(x)
     weights = along / (values.clamp(min=0) + torch.tensor(penalties, dtype=x.dtype).unsqueeze(-1))

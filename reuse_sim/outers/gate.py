@@ -5,9 +5,10 @@
 with g in (0, 1) and own(x) a trunk that sees the question alone, as `direct`'s.
 
 Its causal figures are no evidence. With all bits leaked, M_k − M = g (H_k − H) whatever has been learned, so
-the causal figure *equals the gate by construction*; and on-distribution, where H and own(x) both come to equal f,
-nothing pulls at g, which stays near where it was started. What it reports is its `gate` option. It shows
-what the figures mean, and why an outer model whose use of the human is one number cannot decide anything.
+the causal figure *equals the gate by construction*. And once own(x) answers as rightly as H does on-distribution,
+nothing pulls at g: it stays near its start, or where the first steps have pushed it while own(x) knew nothing, so
+that what it reports is the options `gate` and `rate`. It shows what the figures mean, and why an outer model whose
+use of the human is one number cannot decide anything.
 """
 
 from __future__ import annotations

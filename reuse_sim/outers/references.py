@@ -17,12 +17,16 @@ from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
 from sklearn.linear_model import RidgeCV
 from sklearn.neighbors import KNeighborsRegressor
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 
+Array = NDArray[np.float64]
 PENALTIES = tuple(10.0**k for k in range(-4, 5))
 NEIGHBOURS = 5
+ONE_THREAD = threadpool_limits.wrap(limits=1)  # matrices of some tens of rows are slower on several
 
 
+@ONE_THREAD
 def references(x_context: Tensor, y_context: Tensor, x: Tensor) -> dict[str, Tensor]:
     """Answers `(H, n)` to questions x `(H, n, d)` from examples `(H, m, d)`, `(H, m)`, by name, in float64.
 
@@ -40,19 +44,21 @@ def references(x_context: Tensor, y_context: Tensor, x: Tensor) -> dict[str, Ten
         "neighbours": KNeighborsRegressor(min(NEIGHBOURS, x_context.shape[1]), weights="distance"),
         "gaussian_process": _process(kernel),
     }
+    humans = list(zip(*arrays, strict=True))
     return {
-        name: torch.as_tensor(np.stack([model.fit(a, b).predict(q) for a, b, q in zip(*arrays, strict=True)]))
+        name: torch.as_tensor(np.stack([model.fit(a, b).predict(asked) for a, b, asked in humans]))
         for name, model in models.items()
     }
 
 
-def shared_kernel(x: NDArray[np.float64], y: NDArray[np.float64]) -> Any:
+@ONE_THREAD
+def shared_kernel(x: Array, y: Array) -> Any:
     """s² exp(−‖x − x'‖² / 2ℓ²) + σ² δ that maximises the sum of the humans' log marginal likelihoods."""
     variance = max(float(y.var()), 1e-6)
     start: Any = ConstantKernel(variance) * RBF(float(x.std()) * x.shape[-1] ** 0.5) + WhiteKernel(0.1 * variance)
     fits = [_process(start).fit(a, b) for a, b in zip(x, y, strict=True)]
 
-    def loss(theta: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+    def loss(theta: Array) -> tuple[float, Array]:
         values = [fit.log_marginal_likelihood(theta, eval_gradient=True) for fit in fits]
         return -sum(value for value, _ in values), -np.sum([slope for _, slope in values], axis=0)
 

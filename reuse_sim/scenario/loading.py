@@ -106,7 +106,7 @@ def load(path: Path | str, overrides: Sequence[str] = (), seeds: int | None = No
     """Read and check a scenario file.
 
     Args:
-        overrides: `PATH=VALUE` each, the value in YAML, e.g. `outer.behaviour_weight=1`. A swept field is pinned
+        overrides: `PATH=VALUE` each, the value in YAML, e.g. `training.behaviour_weight=1`. A swept field is pinned
             to its value; `sweep.PATH=[...]` replaces an axis, `arms.NAME.PATH=...` changes an arm.
         seeds: how many seeds, in place of the file's number.
         smoke: take the smoke form. Without it, the smoke form is checked all the same.

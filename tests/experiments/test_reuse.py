@@ -8,10 +8,11 @@ import torch
 
 from reuse_sim.artifacts import Store
 from reuse_sim.errors import InputError, Refusal
-from reuse_sim.experiments import reuse
+from reuse_sim.experiments import reuse, scene
 from reuse_sim.experiments.reuse import Config, cell
 from reuse_sim.leaks import fixed
 from reuse_sim.nets import Mlp
+from reuse_sim.outers import slot
 from reuse_sim.rng import stream
 from reuse_sim.scenario import load
 
@@ -19,9 +20,11 @@ SMALL = {
     "world": {"use": "merged_neurons", "d": 6},
     "human": {"use": "descent", "width": 6, "steps": 200},
     "leak": {"use": "prefix"},
-    "outer": {"use": "slot", "width": 8, "steps": 30, "batch": 16, "off_batch": 8},
+    "outer": {"use": "slot", "width": 8},
+    "training": {"steps": 30, "batch": 16, "off_batch": 8},
     "questions": 60,
 }
+SHOWN = {"use": "in_context", "width": 8, "examples": 6}
 ARMS = {
     "none": {"leak": {"use": "prefix", "bits": 0}},
     "placebo": {"leak": {"use": "prefix", "of": "unrelated"}},
@@ -31,7 +34,14 @@ ARMS = {
     "never": {"leak": {"use": "drip", "bits": 0}},
     "all": {},
     "choice": {"rival": "matched"},
-    "wide": {"outer": {**SMALL["outer"], "width": 9}},
+    "wide": {"outer": {"use": "slot", "width": 9}},
+    "shown": {"outer": SHOWN},
+    "shown_unrelated": {"outer": SHOWN, "leak": {"use": "prefix", "of": "unrelated"}},
+    "direct": {"outer": {"use": "direct", "width": 8}},
+    "filled": {"outer": {"use": "slot", "width": 8, "learns": True}, "leak": {"use": "prefix", "bits": 3}},
+    "few": {"training": {"steps": 30, "batch": 16, "off_batch": 8, "labelled": 20, "chosen": "disagreement"}},
+    "by_human": {"training": {"steps": 30, "batch": 16, "off_batch": 8, "labels": "human", "decay": 0.01}},
+    "gate": {"outer": {"use": "gate", "width": 8}},
 }
 
 
@@ -46,7 +56,7 @@ def store(tmp_path):
 
 @pytest.fixture
 def everyone_fails(monkeypatch):
-    monkeypatch.setattr(reuse, "MUST_FAIL_BY", -10.0)
+    monkeypatch.setattr(scene, "MUST_FAIL_BY", -10.0)
 
 
 def test_every_arm_has_every_metric_and_no_access_has_no_causal_inheritance(store, everyone_fails):
@@ -58,7 +68,12 @@ def test_every_arm_has_every_metric_and_no_access_has_no_causal_inheritance(stor
         assert records[without].metrics["inheritance/causal_private"] == 0.0
         assert records[without].metrics["inheritance/causal_total"] == 0.0
     assert records["never"].metrics == records["none"].metrics
-    assert len({records[name].metrics["inheritance/causal_private"] for name in ARMS}) == len(ARMS) - 1
+    assert records["direct"].metrics["inheritance/causal_private"] == 0.0
+    # The examples are the human's: another's put in their place is felt, whoever's bits leak or do not.
+    assert records["shown"].metrics["inheritance/causal_private"] != 0.0
+    assert records["shown"].metrics["outer/off_fit"] != records["shown_unrelated"].metrics["outer/off_fit"]
+    assert records["gate"].metrics["inheritance/causal_private"] == pytest.approx(0.5, abs=0.1)
+    assert len({records[name].metrics["inheritance/causal_private"] for name in ARMS}) >= len(ARMS) - 3
     assert len({r.parameters_sha256 for r in records.values()}) == 1
 
 
@@ -68,6 +83,12 @@ def test_an_arm_does_not_depend_on_the_others_beside_it(store, everyone_fails):
         alone = cell({name: configs()[name]}, 0, store)
         for metric, value in alone[name].metrics.items():
             assert value == pytest.approx(together[name].metrics[metric], rel=1e-3, abs=1e-3)  # float32 stacks
+
+
+def test_an_outer_that_does_not_show_its_hidden_units_has_no_probe(store, everyone_fails, monkeypatch):
+    monkeypatch.delattr(slot.Slot, "hidden")
+    (record,) = cell({"all": configs()["all"]}, 0, store).values()
+    assert record.status == "ok" and "outer/probe_fit" not in record.metrics
 
 
 def test_a_second_run_computes_nothing(store, everyone_fails):

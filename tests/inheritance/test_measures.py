@@ -1,10 +1,13 @@
 """Measures of inheritance on answers whose inheritance is known by construction."""
 
+import math
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reuse_sim.errors import InputError
 from reuse_sim.inheritance import causal, figures, observed
 from reuse_sim.rng import stream
 from reuse_sim.stats import jackknife
@@ -67,13 +70,19 @@ def test_agreement_splits_into_human_teacher_both_and_neither():
 
 
 def test_performance_gap_recovered_of_burns_et_al():
-    """Vision, ImageNet accuracies: weak 56.6, DINO 61.9 of 64.5 and 66.6 of 74.0 (arXiv 2312.09390)."""
+    """ImageNet accuracies of AlexNet and its students DINO-RN50 and ViT-B/8 (arXiv 2312.09390)."""
     for transfer, ceiling, recovered in ((61.9, 64.5, 0.6709), (66.6, 74.0, 0.5747)):
-        assert (transfer - 56.6) / (ceiling - 56.6) == pytest.approx(recovered, abs=5e-5)
+        assert observed.performance_gap_recovered(56.6, transfer, ceiling) == pytest.approx(recovered, abs=5e-5)
         # As squared errors against a ceiling of zero error, the same ratio.
         error = torch.tensor([[(ceiling - transfer) / (ceiling - 56.6)]]).sqrt()
         zero, one = torch.zeros(1, 1), torch.ones(1, 1)
         assert float(observed.gap_recovered(error, zero, one)) == pytest.approx(recovered, abs=5e-5)
+
+
+@pytest.mark.parametrize("scores", [(56.6, 60.0, 56.6), (56.6, 60.0, 50.0), (0.5, math.nan, 0.9), (0.5, 0.6, math.inf)])
+def test_no_gap_and_no_score_are_no_ratio(scores):
+    with pytest.raises(InputError):
+        observed.performance_gap_recovered(*scores)
 
 
 def test_r_squared_uses_each_humans_own_mean():
@@ -84,8 +93,10 @@ def test_r_squared_uses_each_humans_own_mean():
 def test_every_figure_of_an_outer_is_defined_and_the_other_way_round():
     society = figures.Society(f, human, siblings, draw(2, 50, name="r"))
     swaps = figures.Swaps(human, siblings, society.repaired)
-    metrics, parts = figures.of_outer(society, swaps, human, f, f, 0.1)
-    assert set(metrics) == {m.name for m in figures.OUTER}
+    metrics, parts = figures.of_outer(society, swaps, human, f, f, 0.1, probed=f)
+    assert set(metrics) == {m.name for m in figures.OUTER} and metrics["outer/probe_fit"] == 1
+    without, _ = figures.of_outer(society, swaps, human, f, f, 0.1)
+    assert set(metrics) - set(without) == {"outer/probe_fit"}
     assert set(figures.of_human(society, society, 0.1)) == {m.name for m in figures.HUMAN}
     assert metrics["inheritance/causal_private"] == metrics["inheritance/causal_total"] == pytest.approx(1)
     assert metrics["inheritance/contrast"] == pytest.approx(
