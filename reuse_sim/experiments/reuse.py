@@ -81,16 +81,17 @@ class Config(BaseModel):
 def check(arms: Mapping[str, Config]) -> None:
     """Let every arm answer one blank question. Raises InputError where world, human, leak and outer do not fit."""
     for name, arm in arms.items():
-        world, outer = arm.world.build(), arm.outer.build()
-        net = arm.human.build().net(world)
-        blank = torch.zeros(1, 1, net.p)
-        shown = Examples(torch.zeros(1, m, world.d), torch.zeros(1, 1, m)) if (m := examples.count(outer)) else None
-        rival = torch.zeros(1, 1, 1) if arm.rival != "none" else None
-        access = Access(Leaked(blank, blank, blank), rival, shown)
+        world, outer, count = arm.world.build(), arm.outer.build(), min(2, arm.population.count)
         try:
+            net = arm.human.build().net(world)
             arm.leak.build().schedule(net, arm.training.steps, stream(0, "check"))
+            training.check(arm.training, world)
+            blank, asked = torch.zeros(1, count, net.p), torch.zeros(count, examples.count(outer), world.d)
+            shown = Examples(asked, asked[None, ..., 0]) if examples.count(outer) else None
+            rival = torch.zeros(1, count, 1) if arm.rival != "none" else None
+            access = Access(Leaked(blank, blank, blank), rival, shown)
             theta = outer.init(net, [stream(0, "check")])
-            outer.answer(world, net, theta, torch.zeros(1, 1, 1, world.d), access)
+            outer.answer(world, net, theta, torch.zeros(1, count, 1, world.d), access)
         except InputError as e:
             raise InputError(f"arm {name}: {e.where}", e.got, e.expected, e.do) from e
 

@@ -72,6 +72,16 @@ PER_ARM = ("begins", "labels", "off_truth", "behaviour_weight", "behaviour_off_w
 """Dials in which arms that are trained side by side may differ."""
 
 
+def check(how: Training, world: World) -> None:
+    """Raises InputError where a dial does not fit the world."""
+    classification = world.kind == "classification"
+    if how.confidence and not classification:
+        raise InputError("training.confidence", how.confidence, "0 where answers are numbers")
+    if how.chosen != "random":
+        nothing = torch.zeros(0)
+        selection.scores(how.chosen, nothing, nothing, nothing, classification)
+
+
 @dataclass(frozen=True)
 class Classroom:
     """The humans an outer is trained on: θ2 `(H, p2)`, their teachers `(H, p1)`, and the rival, if any.
@@ -111,8 +121,8 @@ def train(
     Raises InputError where a dial does not fit the world.
     """
     world, how, arms = room.world, trainings[0], len(trainings)
-    if world.kind != "classification" and any(t.confidence for t in trainings):
-        raise InputError("training.confidence", max(t.confidence for t in trainings), "0 where answers are numbers")
+    for one in trainings:
+        check(one, world)
     dials = _Dials.of(trainings)
     count = len(room.theta_human)
     shown = room.theta_human.expand(arms, -1, -1) if room.theta_shown is None else room.theta_shown

@@ -9,6 +9,7 @@ import torch
 from reuse_sim.artifacts import Store
 from reuse_sim.errors import InputError, Refusal
 from reuse_sim.experiments import reuse, scene
+from reuse_sim.experiments.interview import whose
 from reuse_sim.experiments.reuse import Config, cell
 from reuse_sim.leaks import fixed
 from reuse_sim.nets import Mlp
@@ -98,7 +99,7 @@ def test_a_second_run_computes_nothing(store, everyone_fails):
 
 
 def test_a_world_whose_human_does_not_fail_is_excluded_before_any_outer(store, monkeypatch):
-    monkeypatch.setattr(reuse, "MUST_FAIL_BY", 10.0)
+    monkeypatch.setattr(scene, "MUST_FAIL_BY", 10.0)
     monkeypatch.setattr(reuse, "train_outers", None)
     records = cell(configs(), 0, store)
     assert all(r.status == "undecided" and "does not fail" in r.reason for r in records.values())
@@ -110,13 +111,13 @@ def test_a_human_whose_training_breaks_is_refused_by_name(store):
     world = {"use": "radius"}
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Refusal, match="step 0.*lower human.rate"):
-        patch.setattr(reuse.society, "train", _breaking)
+        patch.setattr(scene.society, "train", _breaking)
         cell({"all": Config.model_validate({**SMALL, "world": world, "human": broken})}, 0, store)
 
 
 def _breaking(world, human, population, repair_share, seed):
     tensors = torch.zeros(2, 1, 1), torch.zeros(2, 1, 1), torch.zeros(2, 4, 1, 1), torch.zeros(2, 1, 1)
-    return reuse.People(*tensors), {0: "network 0: loss not finite at step 0 with rate 10"}
+    return scene.People(*tensors), {0: "network 0: loss not finite at step 0 with rate 10"}
 
 
 def test_the_leaked_sibling_is_left_out_of_every_comparison(store, everyone_fails, monkeypatch):
@@ -139,9 +140,9 @@ def test_a_leak_at_the_end_is_measured_but_not_trained_with(store, everyone_fail
     }
     shown, train = {}, reuse.training.train
 
-    def watched(outers, room, told, *rest):
+    def watched(outer, trainings, room, told, *rest):
         shown.update(dict(zip(arms, [(told(29).known[i], told(30).known[i]) for i in range(3)], strict=True)))
-        return train(outers, room, told, *rest)
+        return train(outer, trainings, room, told, *rest)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(reuse.training, "train", watched)
@@ -161,37 +162,33 @@ def scene_of(humans: int, siblings: int, held_out: int) -> SimpleNamespace:
     return SimpleNamespace(people=people, net=net, scale=scale, measured=slice(humans if held_out else 0, whole))
 
 
-def whose(of: str, scene: SimpleNamespace, seed: int = 0) -> reuse._Whose:
-    return reuse._whose(Config.model_validate({**SMALL, "leak": {"use": "prefix", "of": of}}), scene, seed)
-
-
 @pytest.mark.parametrize(("of", "place", "first"), [("own", 0, 0), ("unrelated", 1, 0), ("sibling", 0, 1)])
 def test_whose_bits_are_leaked_and_swapped(of, place, first):
-    scene = scene_of(4, 3, 0)
-    found = whose(of, scene)
-    human = scene.people["theta_siblings"][0, 0] if of == "sibling" else scene.people["theta_human"][place]
-    assert torch.equal(found.humans, human) and torch.equal(found.repaired, scene.people["theta_repaired"][place])
-    assert torch.equal(found.siblings, scene.people["theta_siblings"][place, first:])
+    here = scene_of(4, 3, 0)
+    found = whose(of, here, 0)
+    human = here.people["theta_siblings"][0, 0] if of == "sibling" else here.people["theta_human"][place]
+    assert torch.equal(found.humans, human) and torch.equal(found.repaired, here.people["theta_repaired"][place])
+    assert torch.equal(found.siblings, here.people["theta_siblings"][place, first:])
 
 
 @pytest.mark.parametrize("held_out", [0, 2])
 def test_random_bits_are_nobodys_and_each_networks_own(held_out):
-    scene = scene_of(4, 5, held_out)
-    found = whose("random", scene)
-    assert found.humans.shape == scene.people["theta_human"][0].shape
-    assert found.siblings.shape == scene.people["theta_siblings"][0].shape
-    assert found.repaired.shape == scene.people["theta_repaired"][0].shape
+    here = scene_of(4, 5, held_out)
+    found = whose("random", here, 0)
+    assert found.humans.shape == here.people["theta_human"][0].shape
+    assert found.siblings.shape == here.people["theta_siblings"][0].shape
+    assert found.repaired.shape == here.people["theta_repaired"][0].shape
     rows = torch.cat([found.humans, found.siblings.flatten(0, 1), found.repaired])
-    assert len(rows.unique(dim=0)) == len(rows) and (rows.abs() <= scene.scale).all()
-    assert torch.equal(found.humans, whose("random", scene).humans)
-    assert not torch.equal(found.humans, whose("random", scene, seed=1).humans)
-    assert torch.equal(whose("random", scene_of(3, 5, 0)).humans, found.humans[:3])  # by name: others shift nothing
+    assert len(rows.unique(dim=0)) == len(rows) and (rows.abs() <= here.scale).all()
+    assert torch.equal(found.humans, whose("random", here, 0).humans)
+    assert not torch.equal(found.humans, whose("random", here, 1).humans)
+    assert torch.equal(whose("random", scene_of(3, 5, 0), 0).humans, found.humans[:3])  # by name: others shift nothing
 
 
 def test_every_bit_of_random_parameters_is_a_fair_coin():
-    scene = scene_of(500, 3, 0)
-    bits = fixed.encode(whose("random", scene).humans, scene.scale).double()
-    n = len(bits) * scene.net.p
+    here = scene_of(500, 3, 0)
+    bits = fixed.encode(whose("random", here, 0).humans, here.scale).double()
+    n = len(bits) * here.net.p
     assert ((bits.mean((0, 1)) - 0.5).abs() < 4 * 0.5 / n**0.5).all()
 
 
@@ -225,6 +222,26 @@ outer: {use: context}
         load(tmp_path / "mine.yaml")
     with pytest.raises(InputError, match=r"arm main: rival: .*outer: slot"):
         load(tmp_path / "mine.yaml", ["world={use: radius}", "rival=matched"])
+
+
+def test_dials_that_do_not_fit_the_world_are_found_before_anything_runs(tmp_path):
+    (tmp_path / "mine.yaml").write_text("""
+experiment: reuse
+seeds: 1
+world: {use: radius}
+human: {use: descent}
+leak: {use: prefix}
+outer: {use: slot}
+""")
+    for bad, said in {
+        "training.confidence=0.5": "training.confidence: got 0.5; expected 0 where answers are numbers",
+        "training={labelled: 9, chosen: easy}": "training.chosen: got easy; expected random, uncertain or disagreement",
+    }.items():
+        with pytest.raises(InputError, match=f"mine.yaml: arm main: {said}"):
+            load(tmp_path / "mine.yaml", [bad])
+    with pytest.raises(InputError, match="a slot that learns, for 2 humans"):
+        load(tmp_path / "mine.yaml", ["outer.learns=true", "population.humans=3"])
+    load(tmp_path / "mine.yaml", ["world={use: spurious}", "training={labelled: 9, chosen: easy, confidence: 0.5}"])
 
 
 def test_siblings_leak_only_where_outers_are_measured_on_their_own_humans():

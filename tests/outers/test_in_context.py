@@ -23,7 +23,7 @@ def normal(name: str, *shape: int, dtype: torch.dtype = torch.float64) -> torch.
 def seen(x: torch.Tensor, y: torch.Tensor) -> Access:
     """Access to examples, `(H, m, d)` and `(A, H, m)`, and to no bits."""
     blank = torch.zeros(*y.shape[:2], 1)
-    return Access(Leaked(blank, blank), examples=Examples(x, y))
+    return Access(Leaked(blank, blank, blank), examples=Examples(x, y))
 
 
 def test_it_is_its_formula_one_question_at_a_time():
@@ -86,9 +86,9 @@ def test_it_says_what_it_has_no_place_for():
     outer, net = in_context.build(width=6), Mlp((3, 5, 1))
     theta, x, blank = outer.init(net, streams(0, ["o"])), torch.zeros(1, 1, 2, 3), torch.zeros(1, 1, net.p)
     with pytest.raises(InputError, match="examples"):
-        outer.answer(RADIUS, net, theta, x, Access(Leaked(blank, blank)))
+        outer.answer(RADIUS, net, theta, x, Access(Leaked(blank, blank, blank)))
     with pytest.raises(InputError, match="outer: slot"):
-        outer.answer(RADIUS, net, theta, x, Access(Leaked(blank, blank), torch.zeros(1, 1, 2)))
+        outer.answer(RADIUS, net, theta, x, Access(Leaked(blank, blank, blank), torch.zeros(1, 1, 2)))
     with pytest.raises(InputError, match="attention"):
         in_context.gradient_steps(outer, net, torch.zeros(3), 0.1)
     with pytest.raises(InputError, match="width"):
