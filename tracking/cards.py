@@ -145,9 +145,9 @@ def _maps(drawn: Figure, picture: Mapping[str, Any], height: float, clip: float)
         ax = drawn.add_axes(((LEFT + i * (SIDE + gap)) / WIDTH, bottom / height, SIDE / WIDTH, SIDE / height))
         ax.set_title(title, loc="left", pad=4)
         # Planes are drawn as planes, upwards; tables of numbered or named rows as tables, downwards.
-        ends = down.ends if down.plane else down.ends[::-1]
+        low, high = down.ends if down.plane else down.ends[::-1]
         image = ax.imshow(values, cmap="RdBu_r", vmin=-most, vmax=most, aspect="auto", interpolation="nearest",
-                          origin="lower" if down.plane else "upper", extent=(*across.ends, *ends))
+                          origin="lower" if down.plane else "upper", extent=(across.ends[0], across.ends[1], low, high))
         _outline(ax, np.array(picture["learned"]), across, down)
         across.ticks(ax.xaxis, 5)
         down.ticks(ax.yaxis, 7, shown=i == 0)
