@@ -28,6 +28,8 @@ class Whose:
     humans: Tensor
     siblings: Tensor
     repaired: Tensor
+    sibling: bool = False
+    """Whether a sibling is in the human's place."""
 
 
 def whose(of: str, scene: Scene, seed: int) -> Whose:
@@ -39,7 +41,7 @@ def whose(of: str, scene: Scene, seed: int) -> Whose:
         human, twin, *others = (2 * draws - 1) * scene.scale
         return Whose(human, torch.stack(others)[:, scene.measured], twin[scene.measured])
     if of == "sibling":
-        return Whose(siblings[0, 0], siblings[0, 1:], repaired[0])
+        return Whose(siblings[0, 0], siblings[0, 1:], repaired[0], sibling=True)
     place = int(of == "unrelated")
     return Whose(humans[place], siblings[place], repaired[place])
 
@@ -106,8 +108,13 @@ class Interview:
         return probe.read(on, truth_on, off)
 
     def compared(self, off: Society) -> Society:
-        """Those with whom the human is compared: a sibling whose bits were leaked is left out."""
-        return replace(off, siblings=off.siblings[-len(self.people.siblings) :])
+        """Those with whom the human is compared: a sibling whose bits were leaked is left out.
+
+        With a sibling in the human's place each swap is compared with another than the one swapped in, who would be in
+        both changes and make them agree whatever the outer does: the human itself is in neither place then.
+        """
+        others = off.siblings[-len(self.people.siblings) :]
+        return replace(off, siblings=others.roll(1, 0) if self.people.sibling else others)
 
     @property
     def own(self) -> Tensor:

@@ -126,11 +126,10 @@ class Scene:
         has = torch.tensor([arm.rival != "none" for arm in arms])
         if not has.any():
             return None
-        theta, s = (trained[0].tensors[name][among] for name in ("theta_rival", "shrinkage"))
-        theta_1, net = self.people["theta_teacher"][0, among], rivals.rival_net(self.net)
+        return lambda x, chosen: has[:, None, None] * self.rivals_answer(trained[0], x, chosen, among)
 
-        def answer(x: Tensor, chosen: Tensor) -> Tensor:
-            one = rivals.answer(self.world, net, theta[chosen], s[chosen], theta_1[chosen], x)
-            return has[:, None, None] * one
-
-        return answer
+    def rivals_answer(self, rival: Stored, x: Tensor, chosen: Tensor, among: slice) -> Tensor:
+        """What the rivals of those `chosen` among some humans answer to x `(H, n, d)`: `(H, n)`."""
+        theta, s = (rival.tensors[name][among][chosen] for name in ("theta_rival", "shrinkage"))
+        theta_1, net = self.people["theta_teacher"][0, among][chosen], rivals.rival_net(self.net)
+        return rivals.answer(self.world, net, theta, s, theta_1, x)
