@@ -118,6 +118,21 @@ def test_the_leaked_sibling_is_left_out_of_every_comparison(store, everyone_fail
     assert seen == [(4, 4), (3, 3)]
 
 
+def test_an_outer_is_trained_on_the_examples_of_whomever_the_leak_is_of(store, everyone_fails, monkeypatch):
+    rooms, whole = [], reuse.training.train
+
+    def train(outers, room, *rest):
+        rooms.append(room)
+        return whole(outers, room, *rest)
+
+    monkeypatch.setattr(reuse.training, "train", train)
+    arms = configs()
+    cell({name: arms[name] for name in ("shown", "shown_unrelated")}, 0, store)
+    (room,) = rooms
+    assert torch.equal(room.theta_shown[0], room.theta_human)
+    assert room.theta_shown.shape[0] == 2 and not torch.allclose(room.theta_shown[1], room.theta_human)
+
+
 def test_parts_that_do_not_fit_together_are_found_before_anything_runs(tmp_path):
     (tmp_path / "mine.yaml").write_text("""
 experiment: reuse
