@@ -209,6 +209,21 @@ outer: {use: slot}
             load(tmp_path / "mine.yaml", ["leak.bits=1", bad])
 
 
+def test_an_outer_is_trained_on_the_examples_of_whomever_the_leak_is_of(store, everyone_fails, monkeypatch):
+    rooms, whole = [], reuse.training.train
+
+    def train(outer, trainings, room, *rest):
+        rooms.append(room)
+        return whole(outer, trainings, room, *rest)
+
+    monkeypatch.setattr(reuse.training, "train", train)
+    arms = configs()
+    cell({name: arms[name] for name in ("shown", "shown_unrelated")}, 0, store)
+    (room,) = rooms
+    assert torch.equal(room.theta_shown[0], room.theta_human)
+    assert room.theta_shown.shape[0] == 2 and not torch.allclose(room.theta_shown[1], room.theta_human)
+
+
 def test_parts_that_do_not_fit_together_are_found_before_anything_runs(tmp_path):
     (tmp_path / "mine.yaml").write_text("""
 experiment: reuse

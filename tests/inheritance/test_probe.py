@@ -63,12 +63,12 @@ def test_one_probe_reads_all_humans_and_its_scale_does_not_matter():
     assert float(opposite.square().mean()) < 0.05 * float(OFF[..., 0].square().mean())
 
 
-def test_more_units_than_questions_are_held_by_the_penalty():
-    """Of 600 units of noise and a hundred questions, a penalty is chosen under which f's mean is the answer."""
-    noise = torch.randn(1, 200, 600, generator=stream(0, "n"), dtype=torch.float64)
+def test_what_fits_by_chance_is_held_by_the_penalty():
+    """95 units of noise fit a hundred answers nearly; least squares would err by 95 / 5 of their variance elsewhere."""
+    noise = torch.randn(1, 200, 95, generator=stream(0, "n"), dtype=torch.float64)
     truth = torch.randn(1, 100, generator=stream(0, "f"), dtype=torch.float64)
     answers = probe.read(noise[:, :100], truth, noise[:, 100:])
-    assert float((answers - truth.mean()).square().mean()) < 0.3 * float(truth.var())
+    assert float((answers - truth.mean()).square().mean()) < 0.5 * float(truth.var())
 
 
 def test_units_that_never_stir_give_the_mean():

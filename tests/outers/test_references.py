@@ -46,7 +46,7 @@ def test_the_kernel_is_found_by_all_humans_together():
         return signal * torch.exp(-distances / (2 * length**2)) + noise * torch.eye(30, dtype=torch.float64)
 
     y = (torch.linalg.cholesky(covariance(truth)) @ normal("z", 40, 30, 1))[..., 0]
-    slopes = torch.autograd.functional.jacobian(covariance, truth).movedim(-1, 0)
+    slopes = torch.stack([(covariance(truth + h) - covariance(truth - h)) / 2e-4 for h in 1e-4 * torch.eye(3)])
     turned = torch.linalg.solve(covariance(truth), slopes)
     information = torch.einsum("ihmn,jhnm->ij", turned, turned) / 2
     errors = information.inverse().diagonal().sqrt()
