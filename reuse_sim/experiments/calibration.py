@@ -2,7 +2,7 @@
 
 One cell is a *group* of worlds, as many as a small experiment has. In null families the outer model cannot carry
 anything of this human: it is told nothing, random bits, or another's. In power families its answers are planted: a
-known share of the human's, the rest of the truth, and the error of an independent model on top. For every group each
+known share of the human's, the rest an independent model's that is as good on-distribution. For every group each
 figure's 95 % interval over its worlds is computed as on any results page, and held against the truth.
 """
 
@@ -34,7 +34,7 @@ ROUNDING = 1e-6  # planted swaps change answers by exactly the share, but for fl
 
 METHOD = (
     "Worlds come in groups. In each world people are trained as in the reuse experiment, and outers of the null "
-    "families beside them; the answers of power families are planted, with the error of an independent model. Of every "
+    "families beside them; the answers of power families are planted, in part those of an independent model. Of every "
     "group the 95 % intervals of the figures are computed over its worlds and held against what is true."
 )
 
@@ -124,7 +124,7 @@ def _record(arm: str, world: int, measured: Measured) -> RunRecord:
 
 
 def _planted(arms: Mapping[str, Config], seed: int, store: Store) -> dict[str, Measured]:
-    """Figures of answers M = w H + (1 − w) f + e, e the error of an independent model, and of the same after swaps."""
+    """Figures of answers M = w H + (1 − w) R, R an independent model's, and of the same after swaps."""
     out = {}
     for name, arm in arms.items():
         shared = {n: getattr(arm, n) for n in ("world", "strength", "population", "human", "repair_share")}
@@ -141,10 +141,10 @@ def plant(people: Stored, rivals: Stored, config: Mapping[str, Any], seed: int) 
     scene = Scene(config, people, seed)
     off, on, w = scene.society("off"), scene.society("on"), config["planted"]
     everyone = torch.arange(len(off.human))
-    error = scene.rivals_answer(rivals, scene.x["off"], everyone, scene.measured) - off.teacher
+    rival = scene.rivals_answer(rivals, scene.x["off"], everyone, scene.measured)
 
     def mixed(human: Tensor) -> Tensor:
-        return w * human + (1 - w) * off.teacher + error
+        return w * human + (1 - w) * rival
 
     swaps = Swaps(mixed(off.human), mixed(off.siblings), mixed(off.repaired))
     metrics, parts = figures.of_outer(
