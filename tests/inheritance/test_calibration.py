@@ -77,7 +77,7 @@ def test_planted_shares_are_held_and_a_copy_is_told_from_nothing(people, share):
 def test_a_sibling_in_the_humans_place_is_nothing_of_this_human(people):
     copy, others = mixed(people, 1.0, people["siblings"][0]), people["siblings"][1:]
     # Where humans see one cue of five, siblings are the human's double or its opposite: with so coarse a scatter
-    # intervals over ten worlds hold the truth in nine groups of ten (132 of 150 in other draws), not in nineteen of twenty.
+    # intervals over ten worlds hold the truth in nine groups of ten (132 of 150 other draws), not nineteen of twenty.
     assert held(each(copy, people, others), 0.0) >= (ENOUGH if people["alike"] else 37)
     # The swap is compared with another sibling than the one that goes in.
     figures = []
