@@ -66,6 +66,8 @@ OUTER = (
         headline=True,
     ),
     Metric("outer/off_fit", FIT, "Fit of M to f off-distribution.", r"R^2(M, f)", headline=True),
+    Metric("outer/accepted", "share", "Off-distribution questions that M answers yes with probability .99 or more."),
+    Metric("outer/wrongly_accepted", "share", "Off-distribution questions that M so answers, and that are no."),
     Metric("outer/on_fit", FIT, "Fit of M to f on-distribution.", r"R^2(M, f)"),
     Metric(
         "outer/probe_fit",
@@ -153,6 +155,8 @@ def of_outer(
         "outer/off_fit": observed.fit(kind, answer, off.teacher),
         "outer/on_fit": observed.fit(kind, on_answer, on_teacher),
     }
+    if kind == "classification":
+        metrics["outer/accepted"], metrics["outer/wrongly_accepted"] = observed.accepted(answer, off.teacher)
     if probed is not None:
         metrics["outer/probe_fit"] = observed.fit(kind, probed, off.teacher)
     parts = {"inheritance/contrast/numerator": over, "inheritance/contrast/denominator": under}

@@ -104,3 +104,12 @@ def performance_gap_recovered(weak: float, student: float, ceiling: float) -> fl
     if ceiling <= weak:
         raise InputError("ceiling", ceiling, f"more than {weak}, the weak score", "compare with a better ceiling")
     return (student - weak) / (ceiling - weak)
+
+
+def accepted(answer: Tensor, truth: Tensor, probability: float = 0.99) -> tuple[Tensor, Tensor]:
+    """Shares of questions answered yes with that probability or more, and of those among all that are no: `(…)` each.
+
+    For answers from −1 to 1, which are 2p − 1.
+    """
+    yes = answer >= 2 * probability - 1
+    return yes.float().mean((-2, -1)), (yes & (truth < 0)).float().mean((-2, -1))

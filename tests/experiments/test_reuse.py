@@ -46,6 +46,9 @@ ARMS = {
 }
 
 
+CLASSIFICATION = {"outer/accepted", "outer/wrongly_accepted"}
+
+
 def configs(**changes) -> dict[str, Config]:
     return {name: Config.model_validate({**SMALL, **arm, **changes}) for name, arm in ARMS.items()}
 
@@ -64,7 +67,7 @@ def test_every_arm_has_every_metric_and_no_access_has_no_causal_inheritance(stor
     records = cell(configs(), 0, store)
     assert list(records) == list(ARMS)
     for record in records.values():
-        assert record.status == "ok" and set(record.metrics) == {m.name for m in reuse.METRICS}
+        assert record.status == "ok" and set(record.metrics) == {m.name for m in reuse.METRICS} - CLASSIFICATION
     for without in ("none", "never"):
         assert records[without].metrics["inheritance/causal_private"] == 0.0
         assert records[without].metrics["inheritance/causal_total"] == 0.0

@@ -94,7 +94,9 @@ def test_every_figure_of_an_outer_is_defined_and_the_other_way_round():
     society = figures.Society(f, human, siblings, draw(2, 50, name="r"))
     swaps = figures.Swaps(human, siblings, society.repaired)
     metrics, parts = figures.of_outer(society, swaps, human, f, f, 0.1, probed=f)
-    assert set(metrics) == {m.name for m in figures.OUTER} and metrics["outer/probe_fit"] == 1
+    yes_or_no, _ = figures.of_outer(society, swaps, human, f, f, 0.1, "classification", f)
+    assert set(yes_or_no) == {m.name for m in figures.OUTER} and metrics["outer/probe_fit"] == 1
+    assert set(yes_or_no) - set(metrics) == {"outer/accepted", "outer/wrongly_accepted"}
     without, _ = figures.of_outer(society, swaps, human, f, f, 0.1)
     assert set(metrics) - set(without) == {"outer/probe_fit"}
     assert set(figures.of_human(society, society, 0.1)) == {m.name for m in figures.HUMAN}
@@ -109,3 +111,11 @@ def test_accuracy_counts_signs():
     assert float(observed.accuracy(torch.tensor([[0.2, -3.0, -0.1, 0.5]]), truth)) == 0.5
     assert float(observed.fit("classification", truth / 9, truth)) == 1
     assert float(observed.fit("regression", truth / 2, truth)) == pytest.approx(0.75)
+
+
+def test_what_is_accepted_is_answered_yes_with_the_probability_asked_for():
+    """Answers −1 to 1 are 2p − 1: of .99, .98, .979, −1 the first two have p ≥ .99; one of them is wrong."""
+    answer, truth = torch.tensor([[0.99, 0.98, 0.979, -1.0]]), torch.tensor([[1.0, -1.0, -1.0, -1.0]])
+    shares = [float(s) for s in observed.accepted(answer.double(), truth)]
+    assert shares == [0.5, 0.25]
+    assert float(observed.accepted(answer, truth, 0.5)[0]) == 0.75
