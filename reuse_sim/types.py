@@ -116,7 +116,11 @@ class Fit:
 
 @runtime_checkable
 class Human(Protocol):
-    """A limited learner of the teacher. `off_share` > 0 trains a *repaired* human instead."""
+    """A limited learner of the teacher. `off_share` > 0 trains a *repaired* human instead, going on from `theta_0`.
+
+    A human may also have `train_flops(world) -> float`, what training one costs: 2 p for an answer of a network of p
+    parameters, 4 p more for its gradient; and `networks`, how many networks are trained for one human.
+    """
 
     def net(self, world: World) -> Mlp:
         """The human's architecture in that world."""
