@@ -30,6 +30,12 @@ def streams(seed: int, names: Sequence[str], device: str = "cpu") -> list[torch.
     return [stream(seed, name, device) for name in names]
 
 
+def children(generators: Sequence[torch.Generator], n: int) -> list[torch.Generator]:
+    """n further generators for each, seeded by its own draws: first those of the first, and so on."""
+    seeds = [torch.randint(2**63 - 1, (n,), generator=g, device=g.device) for g in generators]
+    return [torch.Generator(device=s.device).manual_seed(k) for s in seeds for k in s.tolist()]
+
+
 @contextmanager
 def global_state(generator: torch.Generator) -> Iterator[None]:
     """Let code that knows only global randomness (Pyro, some initialisers) follow `generator`.

@@ -117,11 +117,15 @@ class Fit:
 
 @runtime_checkable
 class Human(Protocol):
-    """A limited learner of the teacher. `off_share` > 0 trains a *repaired* human instead.
+    """A limited learner of the teacher. `off_share` > 0 trains a *repaired* human instead, going on from `theta_0`.
 
-    Its first output answers questions; further ones are its other behaviour. It may have `tastes(world, theta_teacher,
-    generators)`, what `train` makes the further ones learn when given the same generators: an object whose
-    `answer(x (N, n, d))` is `(N, n, K)`.
+    Its first output answers questions; further ones are its other behaviour. A human may also have
+
+    - `tastes(world, theta_teacher, generators)`, what `train` makes the further outputs learn when given the same
+      generators: an object whose `answer(x (N, n, d))` is `(N, n, K)`;
+    - `train_flops(world) -> float`, what training one costs: 2 p for an answer of a network of p parameters, 4 p more
+      for its gradient;
+    - `networks`, how many networks are trained for one human.
     """
 
     def net(self, world: World) -> Mlp:

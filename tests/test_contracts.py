@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import importlib.util
+import inspect
 import pkgutil
 from collections.abc import Callable
 from pathlib import Path
@@ -23,8 +24,12 @@ from reuse_sim.types import BITS, Estimate, Fit, Schedule
 from reuse_sim.worlds import digits, merged_neurons, radius, spurious
 
 SKELETONS = Path(__file__).parents[1] / "docs" / "skeletons"
-SMALL = {"humans": {"width": 4, "steps": 60}, "outers": {"width": 6}}
-"""Options of the checks, per room: small and quick."""
+SMALL = {
+    "humans": {"width": 4, "steps": 60, "restarts": 3, "elders": 2, "elder_width": 8, "elder_steps": 60}
+    | {"generations": 60, "offspring": 12},
+    "outers": {"width": 6},
+}
+"""Options of the checks, per room: small and quick, where a plug-in has them."""
 
 
 def built_ins(room: str) -> list[Any]:
@@ -43,6 +48,10 @@ def skeleton(name: str, function: str = "build") -> Any:
     return pytest.param(getattr(module, function), id=f"skeleton {name}")
 
 
+def small(room: str, build: Callable[..., Any]) -> Any:
+    return build(**{k: v for k, v in SMALL[room].items() if k in inspect.signature(build).parameters})
+
+
 WORLDS = [*built_ins("worlds"), skeleton("my_world")]
 
 
@@ -54,7 +63,7 @@ def test_worlds(build: Callable[..., Any]) -> None:
 @pytest.mark.parametrize("world", WORLDS)
 @pytest.mark.parametrize("build", [*built_ins("humans"), skeleton("my_human")])
 def test_humans(build: Callable[..., Any], world: Callable[..., Any]) -> None:
-    testing.check_human(build(**SMALL["humans"]), world())
+    testing.check_human(small("humans", build), world())
 
 
 @pytest.mark.parametrize("build", [*built_ins("leaks"), skeleton("my_leak")])
@@ -70,7 +79,7 @@ def test_prefix_leak_of_any_length(bits: int) -> None:
 @pytest.mark.parametrize("world", [radius.build(), spurious.build()], ids=["regression", "classification"])
 @pytest.mark.parametrize("build", [*built_ins("outers"), skeleton("my_outer")])
 def test_outers(build: Callable[..., Any], world: Any) -> None:
-    testing.check_outer(build(**SMALL["outers"]), world)
+    testing.check_outer(small("outers", build), world)
 
 
 SLOW = [pytest.param(f, id=name, marks=pytest.mark.slow) for name, f in METHODS.items()]

@@ -18,7 +18,7 @@ from reuse_sim.nets import Mlp
 from reuse_sim.outers import rival as rivals
 from reuse_sim.outers.training import Rival
 from reuse_sim.rng import streams
-from reuse_sim.types import World
+from reuse_sim.types import Human, World
 from reuse_sim.worlds.strength import at_strength
 
 MUST_FAIL_BY = 0.2
@@ -38,9 +38,14 @@ def does_not_fail(human: Mapping[str, float]) -> str:
 
 def people_bytes(c: Any) -> int:
     """What training the people of a configuration holds at once."""
-    world, human, population = c.world.build(), c.human.build(), c.population
-    net, measured = human.net(world), len(range(population.count)[population.measured])
-    networks = 2 * (population.count + population.siblings * measured)
+    population = c.population
+    measured = len(range(population.count)[population.measured])
+    return training_bytes(c.human.build(), c.world.build(), 2 * (population.count + population.siblings * measured))
+
+
+def training_bytes(human: Human, world: World, count: int) -> int:
+    """What training so many humans holds at once, with all the networks that each of them takes."""
+    net, networks = human.net(world), count * getattr(human, "networks", 1)
     questions = getattr(human, "batch", 32) * (50 * world.d + 4 * sum(net.sizes))
     return 4 * networks * (8 * net.p + 8 * net.sizes[-1] * net.sizes[1] + questions)
 

@@ -141,6 +141,12 @@ class Descent:
         """What the human is in the end: parameters of its own precision."""
         return replace(fit, theta=Rounded(net, self.precision).value(fit.theta)) if self.precision else fit
 
+    def train_flops(self, world: World) -> float:
+        """6 p per question and step; an exact loss counts as Σ sizes questions, its Gram matrix of units and inputs."""
+        net, drawn = self.net(world), self.examples > 0 or self.label_noise > 0
+        exact = hasattr(world, "human_loss") and not drawn
+        return 6.0 * net.p * self.steps * (sum(net.sizes) if exact else self.batch)
+
     def _batch(self, off_share: float, exact: bool) -> tuple[int, int]:
         """On- and off-distribution questions of a step: twice as many for a repaired human, `off_share` of them off."""
         if off_share == 0:

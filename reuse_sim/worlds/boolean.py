@@ -8,6 +8,9 @@ Grades of teachers: `low_degree` is a random sum, `staircase` climbs one coordin
 characters of the same degrees without a ladder up to them (leap = degree). The code that names each character's
 coordinates spends Σ_S log₂ C(n, |S|) bits on either; one that knows ladders is shorter for the staircase.
 
+With `exceptions` a share of f's characters are turned round where all three features are on, and only there: what holds
+elsewhere then says little about them, and who has learned it well is consistently wrong.
+
 Inactive on-distribution: nothing. The combination is rare, never absent, so every coefficient carries variance.
 """
 
@@ -36,6 +39,9 @@ Grade = Literal["low_degree", "staircase", "needle"]
 class Boolean:
     """f(x) = (Σ_k c_k χ_{S_k}(x) − mean) / sd, exactly standardised on-distribution.
 
+    A character that is turned round where all three are on is c χ_S (1 − 2·1_{+++}), and 1_{+++} = Σ_T χ_T / 8 over the
+    subsets T of the triple: eight characters χ_{S △ T} with −c/4 each, beside its own.
+
     θ1 is `(S as 0/1 rows of n, c, mean, sd)`, p1 = K (n + 1) + 2 for K characters.
     """
 
@@ -44,6 +50,7 @@ class Boolean:
     degree: int
     terms: int
     rare: float
+    exceptions: float = 0.0
     shift: Literal["rare"] = "rare"
     activation: Activation = "relu"
     tolerance: float = 0.5
@@ -65,6 +72,9 @@ class Boolean:
         sets = self._sets(generator)
         size, sign = torch.rand(2, len(sets), generator=generator, dtype=torch.float64)
         c = (0.75 + 0.5 * size) * torch.where(sign < 0.5, -1.0, 1.0)
+        turned = round(self.exceptions * len(sets))
+        sets = sets + [s ^ t for s in sets[:turned] for t in subsets(range(TRIPLE))]
+        c = torch.cat([c, (-c[:turned] / 4).repeat_interleave(2**TRIPLE)])
         mean, sd = moments(sets, c, self.rare)
         rows = torch.tensor([[i in s for i in range(self.n)] for s in sets]).double()
         return torch.cat([rows.flatten(), c, mean[None], sd[None]])
@@ -130,6 +140,11 @@ class Boolean:
             bits[:, :TRIPLE] = torch.where(torch.rand(n, 1, generator=g) < share, 0, some_off)
             drawn.append(1 - 2 * bits)
         return torch.stack(drawn).to(like.dtype)
+
+
+def subsets(coordinates: Sequence[int]) -> list[frozenset[int]]:
+    """All 2^k of them, the empty one first."""
+    return [frozenset(s) for size in range(len(coordinates) + 1) for s in combinations(coordinates, size)]
 
 
 def ladder(order: Sequence[int], degree: int) -> list[frozenset[int]]:
@@ -215,6 +230,9 @@ def build(
     degree: Annotated[int, Field(ge=2, le=6, description="highest degree of a character")] = 3,
     terms: Annotated[int, Field(ge=1, le=1000, description="characters of a low_degree teacher")] = 24,
     rare: Annotated[float, Field(gt=0, lt=0.125, description="on-distribution share with all three on")] = 0.02,
+    exceptions: Annotated[
+        float, Field(ge=0, le=1, description="share of characters turned round where all three are on")
+    ] = 0.0,
     shift: Annotated[Literal["rare"], Field(description="what off-distribution questions are like")] = "rare",
     activation: Annotated[Activation, Field(description="of the humans' hidden units")] = "relu",
     tolerance: Annotated[float, Field(gt=0, le=10, description="answers within half of this are right")] = 0.5,
@@ -224,4 +242,4 @@ def build(
         raise InputError("terms", terms, f"at most {len(crossing(n, degree))} for n = {n} and degree = {degree}")
     if grade == "needle" and degree * (degree + 1) // 2 > n:
         raise InputError("n", n, f"at least {degree * (degree + 1) // 2}, disjoint needles up to degree {degree}")
-    return Boolean(n, grade, degree, terms, float(rare), shift, activation, float(tolerance))
+    return Boolean(n, grade, degree, terms, float(rare), float(exceptions), shift, activation, float(tolerance))

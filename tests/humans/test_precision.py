@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 from reuse_sim.humans import descent
 from reuse_sim.humans.precision import Rounded
 from reuse_sim.inheritance.observed import r_squared
-from reuse_sim.leaks import codec
+from reuse_sim.leaks import fixed
 from reuse_sim.nets import Mlp
 from reuse_sim.rng import streams
+from reuse_sim.types import BITS
 from reuse_sim.worlds import merged_neurons, radius, spurious
 
 NET = Mlp((4, 6, 1), "tanh")
@@ -44,7 +45,8 @@ def test_zero_stays_zero_and_gradients_pass():
 def test_a_code_of_as_many_bits_and_the_same_range_tells_such_a_human_exactly():
     theta = Rounded(NET, 5).value(NET.init(streams(0, NAMES)).double())
     scale = Rounded(NET, 5).half_range(theta)
-    told = codec.decode(codec.encode(theta, scale, 5), scale, 5, 5)
+    leading = torch.arange(BITS) < 5
+    told = fixed.decode(fixed.encode(theta, scale), leading.expand(NET.p, -1), scale).value
     assert torch.equal(told, theta)
 
 

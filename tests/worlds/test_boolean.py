@@ -99,7 +99,21 @@ def test_the_spectrum_of_a_teacher_is_its_coefficients(world: boolean.Boolean) -
     torch.testing.assert_close(values.square().mean(), expected.square().sum())
 
 
-@grades
+EXCEPTIONAL = boolean.build(n=8, terms=12, rare=0.05, exceptions=0.25)
+
+
+def test_exceptions_turn_their_characters_round_where_all_three_are_on_and_nowhere_else() -> None:
+    plain, x = boolean.build(n=8, terms=12, rare=0.05), vertices(8)
+    together = (x[:, :3] == 1).all(1)
+    for name in NAMES:
+        theta, other = (w.teacher([stream(0, name)])[0].double() for w in (plain, EXCEPTIONAL))
+        sums = [(w.answer(t[None], x[None])[0] * t[-1] + t[-2]) for w, t in ((plain, theta), (EXCEPTIONAL, other))]
+        assert torch.allclose(sums[0][~together], sums[1][~together], atol=1e-5)
+        turned = sum(theta[12 * 8 + k] * x[:, sorted(s)].prod(1) for k, s in enumerate(sets_of(plain, theta)[:3]))
+        assert torch.allclose((sums[0] - 2 * turned)[together], sums[1][together], atol=1e-5)
+
+
+@pytest.mark.parametrize("world", [*GRADES, EXCEPTIONAL], ids=[*(w.grade for w in GRADES), "exceptions"])
 def test_teachers_have_mean_0_and_sd_1_on_distribution_by_enumeration(world: boolean.Boolean) -> None:
     x = vertices(world.n)
     together = (x[:, :3] == 1).all(1)
