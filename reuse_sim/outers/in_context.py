@@ -4,9 +4,10 @@ It is shown m examples (x_i, H(x_i)) and asked questions x. Each is a token,
 
     context: E (x_i, H(x_i)) + e        question: Q x + q
 
-and in each layer every token z attends to the context tokens c_i and then passes a block of ReLU units,
+and in each layer every token z attends to the context tokens c_i, in several views v (attention heads) of
+k entries each, and then passes a block of ReLU units,
 
-    z ← z + O Σ_i a_i V c_i,    a = softmax_i(Q z · K c_i / √width)    or, linear, a_i = Q z · K c_i / m
+    z ← z + Σ_v O_v Σ_i a_vi V_v c_i,    a_v = softmax_i(Q_v z · K_v c_i / √k)    or, linear, a_vi = Q_v z · K_v c_i / m
     z ← z + D relu(U z + u)
 
 Questions attend to the context alone, so that one is answered as it would be by itself, and examples have
@@ -38,12 +39,18 @@ from reuse_sim.types import Access, World
 class InContext:
     width: int
     layers: int
+    views: int
     attention: Literal["softmax", "linear"]
     examples: int
     examples_from: Literal["on_distribution", "off_distribution"]
 
+    @property
+    def _view(self) -> int:
+        """Entries of a view."""
+        return -(-self.width // self.views)
+
     def _layout(self, net: Mlp) -> blocks.Layout:
-        d, k = net.sizes[0], self.width
+        d, k, inner = net.sizes[0], self.width, self.views * self._view
         layout: dict[str, tuple[tuple[int, ...], float]] = {
             "shown": ((k, d + 1), (1 / (d + 1)) ** 0.5),
             "shown_bias": ((k,), 0.0),
@@ -51,7 +58,8 @@ class InContext:
             "asked_bias": ((k,), 0.0),
         }
         for i in range(self.layers):
-            layout |= {f"{name}{i}": ((k, k), (1 / k) ** 0.5) for name in ("query", "key", "value", "out")}
+            layout |= {f"{name}{i}": ((inner, k), (1 / k) ** 0.5) for name in ("query", "key", "value")}
+            layout |= {f"out{i}": ((k, inner), (1 / inner) ** 0.5)}
             layout |= {f"up{i}": ((2 * k, k), (2 / k) ** 0.5), f"up{i}_bias": ((2 * k,), 0.0)}
             layout |= {f"down{i}": ((k, 2 * k), (1 / (2 * k)) ** 0.5)}
         return {**layout, **blocks.heads(k)}
@@ -86,14 +94,18 @@ class InContext:
         z = torch.cat([_linear(v, "shown", context), _linear(v, "asked", x)], dim=2)  # (A, H, m + n, width)
         for i in range(self.layers):
             c = z[:, :, :m]
-            keys, values = _linear(v, f"key{i}", c), _linear(v, f"value{i}", c)
+            keys, values = self._apart(_linear(v, f"key{i}", c)), self._apart(_linear(v, f"value{i}", c))
             if i == self.layers - 1:
                 z = z[:, :, m:]  # nobody reads the context again
-            scores = _linear(v, f"query{i}", z) @ keys.transpose(-1, -2)
-            a = scores / m if self.attention == "linear" else torch.softmax(scores / self.width**0.5, dim=-1)
-            z = z + _linear(v, f"out{i}", a @ values)
+            scores = self._apart(_linear(v, f"query{i}", z)) @ keys.transpose(-1, -2)
+            a = scores / m if self.attention == "linear" else torch.softmax(scores / self._view**0.5, dim=-1)
+            z = z + _linear(v, f"out{i}", (a @ values).transpose(2, 3).flatten(-2))
             z = z + _linear(v, f"down{i}", torch.relu(_linear(v, f"up{i}", z)))
         return z.transpose(-1, -2)
+
+    def _apart(self, z: Tensor) -> Tensor:
+        """Tokens `(A, H, n, views k)` as `(A, H, views, n, k)`."""
+        return z.unflatten(-1, (self.views, self._view)).transpose(2, 3)
 
 
 def _linear(v: blocks.Views, name: str, z: Tensor) -> Tensor:
@@ -107,13 +119,15 @@ def gradient_steps(outer: InContext, net: Mlp, w: Tensor, rate: float) -> Tensor
 
     The loss descended on is that of the examples, Σ_i (w·x_i − y_i)² / 2m. Tokens hold x and a residual: y − w·x of an
     example, −w·x of a question; a layer takes `rate` Σ_i r_i x_i·x / m off the residual of each. Raises InputError
-    where attention is not linear, or the width has no room for x and the residual.
+    where attention is not linear, or width or view have no room for x (and the residual).
     """
     d = net.sizes[0]
     if outer.attention != "linear":
         raise InputError("attention", outer.attention, "linear", "set outer.attention: linear")
     if outer.width <= d:
         raise InputError("width", outer.width, f"more than {d}, the inputs of a question", "set a larger outer.width")
+    if outer._view < d:
+        raise InputError("views", outer.views, f"views of {d} entries or more", "set a smaller outer.views")
     layout = outer._layout(net)
     theta = w.new_zeros(1, blocks.size(layout))
     v, inputs = {name: part[0] for name, part in blocks.views(layout, theta).items()}, torch.arange(d)
@@ -123,7 +137,7 @@ def gradient_steps(outer: InContext, net: Mlp, w: Tensor, rate: float) -> Tensor
     v["shown"][d, d] = 1.0
     for i in range(outer.layers):
         v[f"query{i}"][inputs, inputs] = v[f"key{i}"][inputs, inputs] = 1.0
-        v[f"value{i}"][d, d], v[f"out{i}"][d, d] = 1.0, -rate
+        v[f"value{i}"][0, d], v[f"out{i}"][d, 0] = 1.0, -rate
     v["skip"][:, d] = -1.0
     return theta
 
@@ -131,6 +145,7 @@ def gradient_steps(outer: InContext, net: Mlp, w: Tensor, rate: float) -> Tensor
 def build(
     width: Annotated[int, Field(gt=0, le=1024, description="entries of a token")] = 32,
     layers: Annotated[int, Field(ge=1, le=8, description="layers of attention")] = 2,
+    views: Annotated[int, Field(ge=1, le=64, description="attention heads")] = 4,
     attention: Annotated[
         Literal["softmax", "linear"], Field(description="weights of the examples: softmax, or scores as they are")
     ] = "softmax",
@@ -140,4 +155,4 @@ def build(
     ] = "on_distribution",
 ) -> InContext:
     """An outer model that is shown some of the human's answers, and none of its bits."""
-    return InContext(width, layers, attention, examples, examples_from)
+    return InContext(width, layers, views, attention, examples, examples_from)

@@ -27,19 +27,20 @@ def seen(x: torch.Tensor, y: torch.Tensor) -> Access:
 
 
 def test_it_is_its_formula_one_question_at_a_time():
-    outer, net = in_context.build(width=3, layers=2, examples=4), Mlp((2, 5, 1))
-    theta = outer.init(net, streams(0, ["outer"])).double() + 0.2 * normal("away", 1, 1)
+    outer, net = in_context.build(width=3, layers=2, views=2, examples=4), Mlp((2, 5, 1))
+    theta = outer.init(net, streams(0, ["outer"])).double()
+    theta = theta + 0.2 * normal("away", *theta.shape)
     x, shown, y = normal("x", 1, 1, 3, 2), normal("shown", 1, 4, 2), normal("y", 1, 1, 4)
     got = outer.answer(RADIUS, net, theta, x, seen(shown, y))
     v = {name: part[0] for name, part in blocks.views(outer._layout(net), theta).items()}
 
     def layer(i: int, z: torch.Tensor, context: list[torch.Tensor]) -> torch.Tensor:
-        scores = torch.stack([(v[f"query{i}"] @ z) @ (v[f"key{i}"] @ c) for c in context]) / 3**0.5
-        shares = scores.exp() / scores.exp().sum()
         pulled = torch.zeros(3, dtype=torch.float64)
-        for a, c in zip(shares, context, strict=True):
-            pulled += a * (v[f"value{i}"] @ c)
-        z = z + v[f"out{i}"] @ pulled
+        for view in (slice(0, 2), slice(2, 4)):
+            scores = torch.stack([(v[f"query{i}"][view] @ z) @ (v[f"key{i}"][view] @ c) for c in context]) / 2**0.5
+            for a, c in zip(scores.exp() / scores.exp().sum(), context, strict=True):
+                pulled += a * v[f"out{i}"][:, view] @ (v[f"value{i}"][view] @ c)
+        z = z + pulled
         return z + v[f"down{i}"] @ torch.relu(v[f"up{i}"] @ z + v[f"up{i}_bias"])
 
     start = [
@@ -56,11 +57,13 @@ def test_it_is_its_formula_one_question_at_a_time():
 
 
 @pytest.mark.parametrize(
-    ("d", "m", "rate", "layers"), [*itertools.product((1, 3, 8), (1, 5, 40), (0.01, 0.7), (1,)), (3, 20, 0.1, 4)]
+    ("d", "m", "rate", "layers", "views"),
+    [*itertools.product((1, 3, 8), (1, 5, 40), (0.01, 0.7), (1,), (1,)), (3, 20, 0.1, 4, 1), (3, 20, 0.1, 2, 2)],
 )
-def test_linear_attention_is_gradient_descent_on_the_examples(d, m, rate, layers):
+def test_linear_attention_is_gradient_descent_on_the_examples(d, m, rate, layers, views):
     """von Oswald et al. 2022: one layer is one step; from any start, and as many steps as there are layers."""
-    outer, net = in_context.build(width=d + 2, layers=layers, attention="linear", examples=m), Mlp((d, 4, 1))
+    outer = in_context.build(width=(d + 1) * views, layers=layers, views=views, attention="linear", examples=m)
+    net = Mlp((d, 4, 1))
     x, shown = normal("x", 1, 2, 6, d), normal("shown", 2, m, d)
     y, w = normal("y", 1, 2, m), normal("w", d)
     theta = in_context.gradient_steps(outer, net, w, rate)
@@ -93,6 +96,8 @@ def test_it_says_what_it_has_no_place_for():
         in_context.gradient_steps(outer, net, torch.zeros(3), 0.1)
     with pytest.raises(InputError, match="width"):
         in_context.gradient_steps(in_context.build(width=3, attention="linear"), net, torch.zeros(3), 0.1)
+    with pytest.raises(InputError, match="views"):
+        in_context.gradient_steps(in_context.build(width=8, attention="linear"), net, torch.zeros(3), 0.1)
 
 
 def test_examples_are_the_answers_of_whoever_is_in_place_to_the_same_questions():
