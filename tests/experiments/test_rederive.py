@@ -70,7 +70,7 @@ def test_learners_with_the_humans_budget_and_width_know_it_as_well_as_fresh_ones
     found = [rederive.cell(arms(one={"learner_widths": [], "fresh": 6}), s, Store(tmp_path))["one"] for s in range(4)]
     gaps = [f.metrics["rederive/gap"] for f in found]
     fits = [f.metrics["rederive/fresh_fit"] for f in found]
-    assert abs(sum(gaps) / 4) < 0.1 and 0.5 < min(fits) and max(fits) < 0.999  # nobody is somebody else
+    assert abs(sum(gaps) / 4) < 0.1 and min(fits) > 0.5 and max(fits) < 0.999  # nobody is somebody else
     assert all(f.metrics["human/train_flops"] == f.metrics["learner/train_flops"] for f in found)
 
 
