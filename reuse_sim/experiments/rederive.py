@@ -178,14 +178,14 @@ def rederived(
     width = max(by_width, key=by_width.__getitem__)
     teacher = float(observed.r_squared(truth, human))
     failure = human - truth
-    own = {width: float(observed.r_squared(answer - truth, failure).mean()) for width, answer in learned.items()}
+    own = [float(observed.r_squared(answer - truth, failure).mean()) for answer in learned.values()]
     metrics = {
         "rederive/fresh_fit": float(observed.r_squared(fresh, human).mean()),
         "rederive/learned_fit": max(by_width[width], teacher),
         "rederive/teacher_fit": teacher,
         "rederive/pooled_fit": max(float(observed.r_squared(a.mean(0), human)) for a in learned.values()),
         "rederive/own_fresh": float(observed.r_squared(fresh - truth, failure).mean()),
-        "rederive/own_learned": max(*own.values(), float(observed.r_squared(torch.zeros_like(failure), failure))),
+        "rederive/own_learned": max(*own, float(observed.r_squared(torch.zeros_like(failure), failure))),
     }
     metrics["rederive/gap"] = metrics["rederive/fresh_fit"] - metrics["rederive/learned_fit"]
     return metrics, {"best_width": width, "learned_by_width": {str(w): fit for w, fit in by_width.items()}}
