@@ -210,7 +210,8 @@ def _stacks(arms: Mapping[str, Config]) -> list[list[str]]:
     for name, arm in arms.items():
         # Which of few questions to label may depend on the labels, and is the same for a whole stack.
         apart = {"labels"} if arm.training.labelled else set()
-        how = arm.training.model_dump(exclude=set(training.PER_ARM) - apart)
+        alike: set[str] = {*training.PER_ARM} - apart
+        how = arm.training.model_dump(exclude=alike)
         stacks.setdefault(json.dumps([arm.outer.use, arm.outer.options, how], sort_keys=True), []).append(name)
     return list(stacks.values())
 
