@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from reuse_sim.record import Expectation, Metric, RunRecord, Sweep, aggregate, verdicts
-from tracking import figures, tables
+from tracking import figures, maps, tables
 from tracking.limits import limits
 from tracking.records import in_order
 
@@ -26,9 +26,11 @@ def write(sweep: Sweep, records: Sequence[RunRecord], folder: Path, *, docs: boo
     """
     records = in_order(sweep, records)
     folder.mkdir(parents=True, exist_ok=True)
-    stems = figures.write(sweep, records, folder / "figures", f"{sweep.scenario}-" if docs else "")
+    prefix = f"{sweep.scenario}-" if docs else ""
+    stems = figures.write(sweep, records, folder / "figures", prefix)
+    glance = maps.write(sweep, records, folder / "figures", prefix)
     path = folder / (f"{sweep.scenario}.md" if docs else "report.md")
-    path.write_text(page(sweep, records, stems), encoding="utf-8")
+    path.write_text(page(sweep, records, stems, glance), encoding="utf-8")
     if docs:
         (folder / "index.md").write_text(index(folder), encoding="utf-8")
     return path
@@ -54,11 +56,13 @@ def finding(sweep: Sweep, records: Sequence[RunRecord]) -> str:
     return "The runs ended well and measured nothing."
 
 
-def page(sweep: Sweep, records: Sequence[RunRecord], stems: Mapping[str, str]) -> str:
-    """The page's text; `stems` names the figure files by metric."""
+def page(sweep: Sweep, records: Sequence[RunRecord], stems: Mapping[str, str], glance: str | None = None) -> str:
+    """The page's text; `stems` names the figure files by metric, `glance` that of the map, if there is one."""
     rows = aggregate(sweep, records)
     headline = figures.headline(sweep)
     blocks = [f"# {_line(sweep.title)}", sweep.question.strip(), "## What was found", *_found(sweep, records)]
+    if glance:
+        blocks += [f"![means by arm and swept value](figures/{glance}.svg)", "Means over worlds."]
     blocks += [f"![{name} by arm](figures/{stem}.svg)" for name, stem in stems.items()]
     if stems:
         blocks.append("Dots are worlds, bars 95 % intervals over worlds, larger dots means. Hollow dots are worlds "

@@ -1,0 +1,83 @@
+"""A sweep over one thing at a glance: arms down, swept values across, a headline metric as number and colour."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from reuse_sim.record import Metric, RunRecord, Sweep, figure, group
+from tracking.figures import INK, LETTER, STYLE, WIDTH, headline
+from tracking.records import in_order
+from tracking.tables import digits, named, number, plain, short
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+LEAST = 3
+"""Values that an axis must have for a map to tell more than rows of dots."""
+NAME = "map"
+
+
+def write(sweep: Sweep, records: Sequence[RunRecord], folder: Path, prefix: str = "") -> str | None:
+    """Draw the map of a sweep over one axis of three values or more as SVG and PNG; the file's stem, None elsewhere."""
+    from matplotlib import rc_context
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+
+    shown = [m for m in headline(sweep) if any(r.metrics.get(m.name) is not None for r in records)][:2]
+    if len(sweep.axes) != 1 or max(map(len, sweep.axes.values())) < LEAST or len(sweep.arms) < 2 or not shown:
+        return None
+    folder.mkdir(parents=True, exist_ok=True)
+    with rc_context(STYLE):
+        drawn = draw(sweep, records, shown)
+        for suffix, canvas, metadata in (("svg", FigureCanvasSVG, {"Date": None, "Creator": None}),
+                                         ("png", FigureCanvasAgg, {"Software": None})):
+            data = io.BytesIO()
+            canvas(drawn).print_figure(data, format=suffix, dpi=200, metadata=metadata)
+            (folder / f"{prefix}{NAME}.{suffix}").write_bytes(data.getvalue())
+    return f"{prefix}{NAME}"
+
+
+def means(sweep: Sweep, records: Sequence[RunRecord], metric: Metric) -> list[list[float]]:
+    """Means over the worlds that count, a row per arm and a column per swept value; NaN where there is none."""
+    (axis, values), groups = next(iter(sweep.axes.items())), group(in_order(sweep, records))
+    places = [json.dumps({axis: value}, sort_keys=True) for value in values]
+    return [
+        [figure(metric, [r for r in groups.get((p, arm), []) if r.status == "ok"]).mean for p in places]
+        for arm in sweep.arms
+    ]
+
+
+def draw(sweep: Sweep, records: Sequence[RunRecord], metrics: Sequence[Metric]) -> Figure:
+    """One map per metric, side by side; colours end at −1 and 1, or at what is there if that is less."""
+    from matplotlib.figure import Figure
+
+    axis, values = next(iter(sweep.axes.items()))
+    left, gap, row = 0.2 + LETTER * max(map(len, sweep.arms)), 0.25, 0.27
+    width = (WIDTH - left - 0.1 - gap * (len(metrics) - 1)) / len(metrics)
+    height = 0.55 + row * len(sweep.arms) + 0.3
+    drawn = Figure(figsize=(WIDTH, height))
+    for i, metric in enumerate(metrics):
+        table = means(sweep, records, metric)
+        flat = [v for line in table for v in line if math.isfinite(v)]
+        most, places = min(1.0, max((abs(v) for v in flat), default=1.0)) or 1.0, digits(flat)
+        ax = drawn.add_axes(((left + i * (width + gap)) / WIDTH, 0.5 / height, width / WIDTH,
+                             row * len(sweep.arms) / height))
+        ax.imshow(table, cmap="RdBu_r", vmin=-most, vmax=most, aspect="auto")
+        for y, line in enumerate(table):
+            for x, value in enumerate(line):
+                ink = "white" if math.isfinite(value) and abs(value) > 0.7 * most else INK
+                text = number(value, places) if math.isfinite(value) else "—"
+                ax.text(x, y, text, ha="center", va="center", fontsize=8, color=ink)
+        ax.set_title(named(metric), loc="left", pad=4)
+        ax.set_xticks(range(len(values)), [plain(v)[:24] for v in values])
+        ax.set_yticks(range(len(sweep.arms)), sweep.arms if i == 0 else [""] * len(sweep.arms))
+        ax.tick_params(length=0)
+        for side in ax.spines.values():
+            side.set_visible(False)
+        ax.set_xlabel(short(axis, sweep), labelpad=2)
+    return drawn
