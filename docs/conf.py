@@ -30,6 +30,8 @@ autodoc_member_order = "bysource"
 python_use_unqualified_type_names = True
 python_maximum_signature_line_length = 90
 # Other projects' names have no page here, and no network is asked for one.
+# Plain words in annotations (`humans`, `worlds`) are attributes of more than one class.
+suppress_warnings = ["ref.python"]
 nitpick_ignore_regex = [
     (r"py:.*", r"(?!reuse_sim|tracking).*"),
     # Known to type checkers only.

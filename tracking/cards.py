@@ -238,7 +238,7 @@ def _facts(scene: Scene) -> list[list[str]]:
 
 def _yaml(key: str, plugin: Mapping[str, Any]) -> str:
     options = ", ".join(f"{k}: {tables.plain(v)}" for k, v in plugin.items() if k != "source_sha256")
-    return f"{key}: {{{options}}}\n"
+    return textwrap.fill(f"{key}: {{{options}}}", 88, subsequent_indent="  ") + "\n"
 
 
 def _mixed(learned: Sequence[Sequence[bool]]) -> bool:
