@@ -51,23 +51,28 @@ def headline(sweep: Sweep) -> list[Metric]:
 def write(sweep: Sweep, records: Sequence[RunRecord], folder: Path, prefix: str = "") -> dict[str, str]:
     """Draw each headline metric that has a value as SVG and PNG in `folder`; returns file stems by metric."""
     from matplotlib import rc_context
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
 
     stems = {}
     for metric in headline(sweep):
         if all(r.metrics.get(metric.name) is None for r in records):
             continue
         stems[metric.name] = prefix + metric.name.replace("/", "-")
-        folder.mkdir(parents=True, exist_ok=True)
         with rc_context(STYLE):
-            drawn = draw(sweep, records, metric)
-            for suffix, canvas, metadata in (("svg", FigureCanvasSVG, {"Date": None, "Creator": None}),
-                                             ("png", FigureCanvasAgg, {"Software": None})):
-                data = io.BytesIO()
-                canvas(drawn).print_figure(data, format=suffix, dpi=200, metadata=metadata)
-                (folder / f"{stems[metric.name]}.{suffix}").write_bytes(data.getvalue())
+            save(draw(sweep, records, metric), folder, stems[metric.name])
     return stems
+
+
+def save(drawn: Figure, folder: Path, stem: str) -> None:
+    """Write a figure as `STEM.svg` and `STEM.png` in `folder`, the same bytes each time."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for suffix, canvas, metadata in (("svg", FigureCanvasSVG, {"Date": None, "Creator": None}),
+                                     ("png", FigureCanvasAgg, {"Software": None})):
+        data = io.BytesIO()
+        canvas(drawn).print_figure(data, format=suffix, dpi=200, metadata=metadata)
+        (folder / f"{stem}.{suffix}").write_bytes(data.getvalue())
 
 
 def draw(sweep: Sweep, records: Sequence[RunRecord], metric: Metric) -> Figure:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import math
 from collections.abc import Sequence
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reuse_sim.record import Metric, RunRecord, Sweep, figure, group
-from tracking.figures import INK, LETTER, STYLE, WIDTH, headline
+from tracking.figures import INK, LETTER, STYLE, WIDTH, headline, save
 from tracking.records import in_order
 from tracking.tables import digits, named, number, plain, short
 
@@ -25,20 +24,12 @@ NAME = "map"
 def write(sweep: Sweep, records: Sequence[RunRecord], folder: Path, prefix: str = "") -> str | None:
     """Draw the map of a sweep over one axis of three values or more as SVG and PNG; the file's stem, None elsewhere."""
     from matplotlib import rc_context
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
 
     shown = [m for m in headline(sweep) if any(r.metrics.get(m.name) is not None for r in records)][:2]
     if len(sweep.axes) != 1 or max(map(len, sweep.axes.values())) < LEAST or len(sweep.arms) < 2 or not shown:
         return None
-    folder.mkdir(parents=True, exist_ok=True)
     with rc_context(STYLE):
-        drawn = draw(sweep, records, shown)
-        for suffix, canvas, metadata in (("svg", FigureCanvasSVG, {"Date": None, "Creator": None}),
-                                         ("png", FigureCanvasAgg, {"Software": None})):
-            data = io.BytesIO()
-            canvas(drawn).print_figure(data, format=suffix, dpi=200, metadata=metadata)
-            (folder / f"{prefix}{NAME}.{suffix}").write_bytes(data.getvalue())
+        save(draw(sweep, records, shown), folder, f"{prefix}{NAME}")
     return f"{prefix}{NAME}"
 
 
