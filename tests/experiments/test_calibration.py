@@ -46,6 +46,10 @@ def test_a_copy_is_a_copy_and_a_wrong_truth_is_not_held(store):
     assert found["wrong"]["calibration/private_holds"] == 0
     assert found["none"]["calibration/private_holds"] == 1 and found["none"]["calibration/private_above_0"] == 0
     assert "calibration/total_holds" not in found["sibling"] and "calibration/contrast_holds" in found["sibling"]
+    # Without access nothing is swapped: what is left is the arm it is held against.
+    for figure in ("private", "total"):
+        against = found["unrelated"][f"calibration/{figure}"]
+        assert found["none"][f"calibration/{figure}"] == pytest.approx(-against) and against != 0
     again = store.computed
     calibration.cell(configs(), 0, store)
     assert store.computed == again

@@ -9,8 +9,9 @@ import torch
 from reuse_sim.artifacts import Store
 from reuse_sim.errors import InputError, Refusal
 from reuse_sim.experiments import reuse, scene
-from reuse_sim.experiments.interview import whose
+from reuse_sim.experiments.interview import Interview, Whose, whose
 from reuse_sim.experiments.reuse import Config, cell
+from reuse_sim.inheritance import figures
 from reuse_sim.leaks import fixed
 from reuse_sim.nets import Mlp
 from reuse_sim.outers import slot
@@ -40,6 +41,7 @@ ARMS = {
     "shown_unrelated": {"outer": SHOWN, "leak": {"use": "prefix", "of": "unrelated"}},
     "direct": {"outer": {"use": "direct", "width": 8}},
     "filled": {"outer": {"use": "slot", "width": 8, "learns": True}, "leak": {"use": "prefix", "bits": 3}},
+    "learned": {"outer": {"use": "slot", "width": 8, "learns": True}, "leak": {"use": "prefix", "bits": 0}},
     "few": {"training": {"steps": 30, "batch": 16, "off_batch": 8, "labelled": 20, "chosen": "disagreement"}},
     "by_human": {"training": {"steps": 30, "batch": 16, "off_batch": 8, "labels": "human", "decay": 0.01}},
     "gate": {"outer": {"use": "gate", "width": 8}},
@@ -73,6 +75,8 @@ def test_every_arm_has_every_metric_and_no_access_has_no_causal_inheritance(stor
         assert records[without].metrics["inheritance/causal_total"] == 0.0
     assert records["never"].metrics == records["none"].metrics
     assert records["direct"].metrics["inheritance/causal_private"] == 0.0
+    # Nothing is told of the human that was learned, so that only a swap of the whole of it is felt.
+    assert records["learned"].metrics["inheritance/causal_private"] != 0.0
     # The examples are the human's: another's put in their place is felt, whoever's bits leak or do not.
     assert records["shown"].metrics["inheritance/causal_private"] != 0.0
     assert records["shown"].metrics["outer/off_fit"] != records["shown_unrelated"].metrics["outer/off_fit"]
@@ -172,6 +176,18 @@ def test_whose_bits_are_leaked_and_swapped(of, place, first):
     human = here.people["theta_siblings"][0, 0] if of == "sibling" else here.people["theta_human"][place]
     assert torch.equal(found.humans, human) and torch.equal(found.repaired, here.people["theta_repaired"][place])
     assert torch.equal(found.siblings, here.people["theta_siblings"][place, first:])
+
+
+@pytest.mark.parametrize("sibling", [False, True])
+def test_with_a_sibling_in_place_each_swap_is_compared_with_another_than_goes_in(sibling):
+    off = figures.Society(*(torch.randn(*s, 5, generator=stream(0, str(s))) for s in ((2,), (2, 1), (4, 2), (2, 2))))
+    others = off.siblings[1:] if sibling else off.siblings
+    people = Whose(torch.zeros(1), others, torch.zeros(1), sibling)
+    asked = Interview(None, 0, None, None, None, 1, None, people)
+    compared = asked.compared(off).siblings
+    assert len(compared) == len(others) == (3 if sibling else 4)
+    for goes_in, stands in zip(others, compared, strict=True):
+        assert torch.equal(goes_in, stands) != sibling
 
 
 @pytest.mark.parametrize("held_out", [0, 2])

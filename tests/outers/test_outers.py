@@ -323,6 +323,9 @@ def test_a_learning_slot_stays_within_what_its_bits_allow(bits):
     free = blocks.views(outer._layout(room.net), theta)["free"]
     found = leaked.value[:, 0] + leaked.slack[:, 0] * torch.tanh(free)
     assert ((found - leaked.value[:, 0]).abs() <= leaked.slack[:, 0]).all()
+    x = RADIUS.off_distribution(room.theta_teacher, 50, streams(0, ["x"]))
+    _, predicted = outer.answer(RADIUS, room.net, theta, x[None], Access(leaked))
+    assert torch.allclose(predicted[0], RADIUS.human_answer(room.net, found, x), atol=1e-5)
     error = (found - room.theta_human).abs().max()
     assert error <= 2 * leaked.slack.max()
     if bits == 16:
