@@ -19,6 +19,8 @@ from typing import Any, Literal
 from reuse_sim.stats import Interval, jackknife, t_interval
 
 VERSION = 1
+FEWEST = 3
+"""Worlds that a verdict needs."""
 Status = Literal["ok", "failed", "interrupted", "undecided"]
 
 
@@ -211,7 +213,7 @@ def verdicts(sweep: Sweep, records: Sequence[RunRecord]) -> list[dict[str, Any]]
     """Each claim's verdict: supported, refuted or undecided, with value, limits, n and a reason.
 
     Worlds that ended undecided are counted both ways: without them and, where they have a value,
-    with them; a verdict must survive both.
+    with them; a verdict must survive both. Of fewer than three worlds no value is told.
     """
     return [_verdict(sweep, records, e) for e in sweep.expect]
 
@@ -232,8 +234,9 @@ def _verdict(sweep: Sweep, records: Sequence[RunRecord], e: Expectation) -> dict
 
     main, all_in = interval(("ok",)), interval(("ok", "undecided"))
     verdict, reason = decide(main), ""
-    if main.n < 3:
-        verdict, reason = "undecided", f"{main.n} worlds; at least 3 are needed"
+    if main.n < FEWEST:
+        verdict, reason = "undecided", f"{main.n} worlds; at least {FEWEST} are needed"
+        main = Interval(math.nan, math.nan, math.nan, main.n)
     elif decide(all_in) != verdict:
         verdict, reason = "undecided", f"{verdict} only without the {all_in.n - main.n} undecided worlds"
     return {

@@ -2,7 +2,7 @@
 
 One cell is a *group* of worlds, as many as a small experiment has. In null families the outer model cannot carry
 anything of this human: it is told nothing, random bits, or another's. In power families its answers are planted: a
-known share of the human's, the rest an independent model's that is as good on-distribution. For every group each
+known share of the human's, the rest those of an independent model that learned f by itself. For every group each
 figure's 95 % interval over its worlds is computed as on any results page, and held against the truth.
 """
 
@@ -141,7 +141,7 @@ def plant(people: Stored, rivals: Stored, config: Mapping[str, Any], seed: int) 
     scene = Scene(config, people, seed)
     off, on, w = scene.society("off"), scene.society("on"), config["planted"]
     everyone = torch.arange(len(off.human))
-    rival = scene.rivals_answer(rivals, scene.x["off"], everyone, scene.measured)
+    rival = scene.rivals_answer(rivals, scene.x["off"], everyone, scene.measured, matched=False)
 
     def mixed(human: Tensor) -> Tensor:
         return w * human + (1 - w) * rival
