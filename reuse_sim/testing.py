@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -17,7 +18,7 @@ from torch import Tensor
 
 from reuse_sim.errors import InputError
 from reuse_sim.nets import Mlp
-from reuse_sim.outers import examples
+from reuse_sim.outers import examples, outputs
 from reuse_sim.plugins import ROOMS, missing_members
 from reuse_sim.rng import stream, streams
 from reuse_sim.specialness import exact
@@ -186,13 +187,15 @@ def check_outer(outer: Outer, world: World, width: int = 4) -> None:
 
     Answers to a classification must lie within −1 and 1. The swap puts another human's bits in place, and its answers
     where the outer asks for examples; it must change something, or nothing where the outer says `has_place = False`.
-    An outer's `hidden` units, where it has them, must be stacked as its answers are.
+    An outer's `hidden` units, where it has them, must be stacked as its answers are. An outer that predicts
+    behaviours is asked about humans who have as many.
 
     Args:
         world, width: where it is asked, and the hidden units of the human whose bits it is handed.
     """
     _follows("outers", outer)
-    net = world.human_net(width)
+    net, k = world.human_net(width), outputs.count(outer)
+    net = replace(net, sizes=(*net.sizes[:-1], net.sizes[-1] + k))
     arms, humans = 2, len(NAMES)
     starts = [outer.init(net, streams(SEED, ["outer/start"] * arms)) for _ in range(2)]
     _claim(starts[0].ndim == 2 and len(starts[0]) == arms, f"init: shape {tuple(starts[0].shape)}, not (2, p)")
@@ -212,11 +215,15 @@ def check_outer(outer: Outer, world: World, width: int = 4) -> None:
         return Access(Leaked(value, torch.ones_like(value), torch.zeros_like(value)), rival, shown)
 
     def ask(theta: Tensor, x: Tensor, value: Tensor, pressure: float | Tensor = 1.0, rival: Tensor | None = None):
-        return torch.stack(outer.answer(world, net, theta, x, given(value, rival), pressure))
+        answer, human, *does = outer.answer(world, net, theta, x, given(value, rival), pressure)
+        _claim(len(does) == (k > 0), f"answer: {len(does)} tensors of behaviours from an outer that predicts {k}")
+        for further in does:
+            _shaped("answer (behaviours)", further, (*answer.shape[:2], k, answer.shape[2]))
+        return torch.stack([answer, human, *(one for further in does for one in further.unbind(2))])
 
     whole = _pure("answer", ask, theta, x, bits)
-    _shaped("answer (two heads)", whole, (2, arms, humans, QUESTIONS))
-    squashed = world.kind != "classification" or bool((whole.abs() <= 1).all())
+    _shaped("answer (heads)", whole, (2 + k, arms, humans, QUESTIONS))
+    squashed = world.kind != "classification" or bool((whole[:2].abs() <= 1).all())
     _claim(squashed, "answer: outside of -1 and 1 in a classification; squash it as reuse_sim.outers.blocks does")
     for what, part, expected in (
         ("an arm", ask(theta[:1], x[:1], bits[:1]), whole[:, :1]),
@@ -237,7 +244,8 @@ def check_outer(outer: Outer, world: World, width: int = 4) -> None:
     _close("answer", ask(theta, x, bits, 0.0), whole, "pressure changes values; it may change gradients only")
     free, pressed = (_gradients(lambda t, p=p: ask(t, x, bits, p), theta) for p in (0.0, torch.ones(arms)))
     _close("answer", free[0], pressed[0], "pressure changes the gradient of the answers")
-    _claim(not torch.allclose(free[1], pressed[1]), "answer: pressure does not reach what the heads share")
+    for weak, strong in zip(free[1:], pressed[1:], strict=True):
+        _claim(not torch.allclose(weak, strong), "answer: pressure does not reach what the heads share")
 
     hidden = getattr(outer, "hidden", None)
     if hidden is not None:

@@ -225,6 +225,8 @@ class Outer(Protocol):
 
     - `examples`, how many of the human's answers it is shown (`Access.examples`; none where absent), and
       `examples_from`, `on_distribution` (where absent) or `off_distribution`;
+    - `behaviours`, how many k of the human's further outputs it predicts beside the answers: then `answer` gives
+      those, `(A, H, k, n)`, third;
     - `has_place`, False where it reads nothing of the human, so that the swap changes nothing;
     - `learns`, True where it fills what is not leaked of θ2 from behaviour: a swap then puts in all bits of the other;
     - `hidden(world, net, theta, x, access) -> (A, H, n, units)`, what its answer head reads, for the probe;
@@ -237,7 +239,7 @@ class Outer(Protocol):
 
     def answer(
         self, world: World, net: Mlp, theta: Tensor, x: Tensor, access: Access, pressure: Tensor | float = 1.0
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, ...]:
         """Answers and predicted human answers, each `(A, H, n)`, to questions x `(A, H, n, d)`.
 
         `pressure` `(A,)` multiplies the gradient that predicting the human sends into what the two

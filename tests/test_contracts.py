@@ -18,7 +18,7 @@ from reuse_sim import testing
 from reuse_sim.errors import InputError
 from reuse_sim.humans import descent
 from reuse_sim.leaks import prefix
-from reuse_sim.outers import in_context, slot
+from reuse_sim.outers import direct, in_context, slot
 from reuse_sim.specialness import METHODS
 from reuse_sim.types import BITS, Estimate, Fit, Schedule
 from reuse_sim.worlds import digits, merged_neurons, radius, spurious
@@ -80,6 +80,12 @@ def test_prefix_leak_of_any_length(bits: int) -> None:
 @pytest.mark.parametrize("build", [*built_ins("outers"), skeleton("my_outer")])
 def test_outers(build: Callable[..., Any], world: Any) -> None:
     testing.check_outer(small("outers", build), world)
+
+
+@pytest.mark.parametrize("world", [radius.build(), spurious.build()], ids=["regression", "classification"])
+@pytest.mark.parametrize("build", [slot.build, direct.build])
+def test_outers_that_predict_behaviours(build: Callable[..., Any], world: Any) -> None:
+    testing.check_outer(build(width=6, behaviours=2), world)
 
 
 SLOW = [pytest.param(f, id=name, marks=pytest.mark.slow) for name, f in METHODS.items()]

@@ -12,7 +12,7 @@ from reuse_sim.experiments.scene import Scene
 from reuse_sim.inheritance import probe
 from reuse_sim.inheritance.figures import Society, Swaps
 from reuse_sim.leaks.reading import reveal
-from reuse_sim.outers import examples
+from reuse_sim.outers import examples, outputs
 from reuse_sim.outers.training import Rival
 from reuse_sim.rng import stream, streams
 from reuse_sim.types import Access, Outer, Schedule
@@ -82,16 +82,19 @@ class Interview:
         )
         return Access(leaked, self.rival and self.rival(self.scene.x[kind], everyone), shown)
 
-    def ask(self, theta_human: Tensor, kind: str, swapped: bool = False) -> tuple[Tensor, Tensor]:
-        """Answers and predicted human answers `(M, n)` to the questions on- or off-distribution."""
+    def ask(self, theta_human: Tensor, kind: str, swapped: bool = False) -> list[Tensor]:
+        """Answers and predicted human answers `(M, n)` to the questions on- or off-distribution.
+
+        Third, the predicted behaviours `(M, k, n)` of an outer that predicts any.
+        """
         scene = self.scene
         given = self.access(theta_human, kind, swapped)
-        answer, predicted = self.outer.answer(scene.world, scene.net, self.theta, scene.x[kind][None], given)
-        return answer[0], predicted[0]
+        said = self.outer.answer(scene.world, scene.net, self.theta, scene.x[kind][None], given)
+        return [part[0] for part in said]
 
-    def swaps(self) -> tuple[Swaps, Tensor]:
-        """Answers off-distribution as they are and with others in the human's place; and the predicted human's."""
-        answer, predicted = self.ask(self.own, "off")
+    def swaps(self) -> tuple[Swaps, list[Tensor]]:
+        """Answers off-distribution as they are and with others in the human's place; and all that is predicted."""
+        answer, *predicted = self.ask(self.own, "off")
         after = torch.stack([self.ask(sibling, "off", swapped=True)[0] for sibling in self.people.siblings])
         return Swaps(answer, after, self.ask(self.people.repaired, "off", swapped=True)[0]), predicted
 
@@ -106,6 +109,20 @@ class Interview:
             for kind in ("on", "off")
         )
         return probe.read(on, truth_on, off)
+
+    def does(self) -> Tensor:
+        """What the measured humans do off-distribution of that which the outer predicts beside answers, `(M, k, n)`."""
+        scene, theta = self.scene, self.scene.people["theta_human"][0, self.scene.measured]
+        return outputs.of_human(scene.world, scene.net, theta, scene.x["off"], outputs.count(self.outer))[:, 1:]
+
+    def referred(self) -> dict[str, Tensor]:
+        """What ordinary regressions on the outer's examples answer off-distribution, `(M, n)`; {} without examples."""
+        shown = self.access(self.own, "off").examples
+        if shown is None:
+            return {}
+        from reuse_sim.outers.references import references  # only here, for it takes long to load
+
+        return references(shown.x, shown.y[0], self.scene.x["off"])
 
     def compared(self, off: Society) -> Society:
         """Those with whom the human is compared: a sibling whose bits were leaked is left out.

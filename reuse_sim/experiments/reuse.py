@@ -195,11 +195,16 @@ def measure_outers(people: Stored, *rest: Any) -> tuple[dict[str, Tensor], dict[
             scene.rival(trained, [arm], scene.measured),
             interview.whose(arm.leak.build().of, scene, seed),
         )
-        swaps, predicted = asked.swaps()
+        swaps, (predicted, *further) = asked.swaps()
         metrics, parts = figures.of_outer(
             asked.compared(off), swaps, predicted, asked.ask(asked.own, "on")[0], on.teacher, scene.world.tolerance,
             scene.world.kind, asked.probed(on.teacher),
         )
+        for does in further:
+            metrics |= figures.of_behaviour(does, asked.does())
+        if referred := asked.referred():
+            recovery = metrics["outer/context_recovery"]
+            metrics |= figures.of_references(referred, off.human, recovery, scene.world.kind)
         out[name] = {"metrics": metrics, "parts": parts}
     return {}, out
 

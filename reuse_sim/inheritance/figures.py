@@ -14,6 +14,8 @@ from reuse_sim.record import Metric
 FIT = "R² (accuracy)"
 """Of fits: R², or accuracy in a classification."""
 
+REFERENCE = "How well the human is predicted off-distribution by"
+
 HUMAN = (
     Metric("human/on_fit", FIT, "Fit of H to f on-distribution.", r"R^2(H, f)"),
     Metric("human/off_fit", FIT, "Fit of H to f off-distribution.", r"R^2(H, f)"),
@@ -65,6 +67,19 @@ OUTER = (
         r"R^2(\hat H_M, H)",
         headline=True,
     ),
+    Metric(
+        "outer/behaviour_fit",
+        "R²",
+        "How well M predicts what the human does beside answering, off-distribution: the mean over those behaviours. "
+        "Where the outer predicts any.",
+        r"\overline{R^2(\hat B_M, B)}",
+    ),
+    Metric(
+        "outer/behaviour_log2_error",
+        "log2",
+        "The logarithm of what that fit lacks, so that an arm at 1 less than another errs half as much.",
+        r"\log_2\big(1-\overline{R^2(\hat B_M, B)}\big)",
+    ),
     Metric("outer/off_fit", FIT, "Fit of M to f off-distribution.", r"R^2(M, f)", headline=True),
     Metric("outer/accepted", "share", "Off-distribution questions that M answers yes with probability .99 or more."),
     Metric("outer/wrongly_accepted", "share", "Off-distribution questions that M so answers, and that are no."),
@@ -91,6 +106,16 @@ OUTER = (
         "sd of f",
         "Root mean square of the part of M's failure that the human's does not explain.",
         r"\mathrm{rms}\,(M-f-\beta(H-f))",
+    ),
+    Metric("reference/chance_fit", FIT, f"{REFERENCE} the mean of the examples in M's context, where it has any."),
+    Metric("reference/ridge_fit", FIT, f"{REFERENCE} a ridge regression on those examples."),
+    Metric("reference/neighbours_fit", FIT, f"{REFERENCE} the nearest five of those examples."),
+    Metric("reference/gaussian_process_fit", FIT, f"{REFERENCE} a Gaussian process on those examples."),
+    Metric(
+        "outer/above_references",
+        FIT,
+        "outer/context_recovery less the best of these references: above 0, M knows the human better than they do.",
+        r"R^2(\hat H_M, H)-\max_r R^2(\hat H_r, H)",
     ),
 )
 
@@ -161,6 +186,18 @@ def of_outer(
         metrics["outer/probe_fit"] = observed.fit(kind, probed, off.teacher)
     parts = {"inheritance/contrast/numerator": over, "inheritance/contrast/denominator": under}
     return numbers(metrics), numbers(parts)
+
+
+def of_behaviour(predicted: Tensor, human: Tensor) -> dict[str, float]:
+    """`outer/behaviour_fit` from behaviours, predicted and true, `(M, k, n)` each, and the logarithm of its error."""
+    error = (1 - observed.r_squared(predicted.movedim(1, 0), human.movedim(1, 0))).mean()
+    return numbers({"outer/behaviour_fit": 1 - error, "outer/behaviour_log2_error": error.log2()})
+
+
+def of_references(answers: Mapping[str, Tensor], human: Tensor, recovery: float, kind: str) -> dict[str, float]:
+    """How well references that answer `(M, n)` predict the human, and how far above the best of them `recovery` is."""
+    fits = numbers({f"reference/{name}_fit": observed.fit(kind, answer, human) for name, answer in answers.items()})
+    return {**fits, "outer/above_references": recovery - max(fits.values())}
 
 
 def numbers(values: Mapping[str, Tensor]) -> dict[str, float]:

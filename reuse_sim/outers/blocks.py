@@ -62,32 +62,30 @@ def squash(world: World, z: Tensor) -> Tensor:
 # A trunk read by both heads --------------------------------------------------------------------------
 
 
-def trunk(width: int, inputs: int) -> Layout:
-    """ReLU units that see the inputs, and two heads that see the units and the inputs."""
+def trunk(width: int, inputs: int, behaviours: int = 0) -> Layout:
+    """ReLU units that see the inputs, and heads that see both: what is right, the human's answer, its behaviours."""
+    heads = 2 + behaviours
     return {
         "trunk": ((width, inputs), (2 / inputs) ** 0.5),
-        "heads": ((2, width), (1 / width) ** 0.5),
-        "skip": ((2, inputs), 0.0),
+        "heads": ((heads, width), (1 / width) ** 0.5),
+        "skip": ((heads, inputs), 0.0),
     }
 
 
 def trunk_units(v: Views, inputs: Tensor) -> Tensor:
-    """What both heads read beside the inputs `(A, H, i, n)`: `(A, H, width, n)`."""
+    """What all heads read beside the inputs `(A, H, i, n)`: `(A, H, width, n)`."""
     return torch.relu(v["trunk"].unsqueeze(1) @ inputs)
 
 
 def trunk_heads(v: Views, units: Tensor, inputs: Tensor, pressure: Tensor | float) -> tuple[Tensor, Tensor]:
-    """Raw outputs `(A, H, n)` of the heads for answers and for the human."""
-    skip = v["skip"].unsqueeze(1) @ inputs
-    answer, human = (
-        (v["heads"][:, None, head, None, :] @ shared).squeeze(-2) + skip[..., head, :]
-        for head, shared in enumerate((units, scale_gradient(units, pressure)))
-    )
-    return answer, human
+    """Raw outputs of the heads, `(A, H, n)` for answers and `(A, H, 1 + behaviours, n)` for the human."""
+    heads, skip = v["heads"].unsqueeze(1), v["skip"].unsqueeze(1) @ inputs
+    answer = heads[..., :1, :] @ units + skip[..., :1, :]
+    return answer.squeeze(-2), heads[..., 1:, :] @ scale_gradient(units, pressure) + skip[..., 1:, :]
 
 
 def asked(x: Tensor, *beside: Tensor) -> Tensor:
-    """Questions `(A, H, n, d)` and what stands beside them, each `(A, H, 1, n)`, as inputs of a trunk."""
+    """Questions `(A, H, n, d)` and what stands beside them, each `(A, H, units, n)`, as inputs of a trunk."""
     return torch.cat([x.transpose(-1, -2).expand(*beside[0].shape[:2], x.shape[-1], x.shape[-2]), *beside], dim=-2)
 
 

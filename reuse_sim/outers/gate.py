@@ -52,7 +52,7 @@ class Gate:
         g, simulated = self.g(net, theta)[:, None, None], simulated.squeeze(-2)
         # Both parts are answers, so that their mixture is one too.
         mixed = g * simulated + (1 - g) * blocks.squash(world, own)
-        return mixed, blocks.squash(world, human + v["human"].unsqueeze(-1) * simulated)
+        return mixed, blocks.squash(world, human.squeeze(-2) + v["human"].unsqueeze(-1) * simulated)
 
     def hidden(self, world: World, net: Mlp, theta: Tensor, x: Tensor, access: Access) -> Tensor:
         """The trunk's units, the question and the simulated human's answer, `(A, H, n, width + d + 1)`."""

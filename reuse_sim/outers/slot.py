@@ -8,6 +8,9 @@ in beside the human's, so that using H is a choice; in the other arms that input
 A slot that `learns` fills in what is not leaked: θ̂2 = value + slack · tanh(φ), each parameter within what its known
 bits allow, with φ learned from the human's behaviour alone, which it predicts by H_θ̂2 itself. With all bits leaked that
 is the slot above; with none, a human model learned by gradient descent. What is right is learned on top of it.
+
+With `behaviours: k` the first k of the simulated human's other outputs stand beside its answer, and are predicted with
+it: by k more heads, or where the slot learns by those outputs themselves, so that φ is learned from them too.
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ from torch import Tensor
 
 from reuse_sim.errors import InputError
 from reuse_sim.nets import Mlp
-from reuse_sim.outers import blocks
+from reuse_sim.outers import blocks, outputs
 from reuse_sim.types import Access, World
 
 SPREAD = 0.3
@@ -33,10 +36,12 @@ SPREAD = 0.3
 class Slot:
     width: int
     learns: bool = False
+    behaviours: int = 0
 
     def _layout(self, net: Mlp) -> blocks.Layout:
-        inputs = net.sizes[0] + 3  # the question, the simulated human's answer, the rival's, and 1
-        layout = dict(blocks.trunk(self.width, inputs))
+        # The question, the simulated human's answer and behaviours, the rival's answer, and 1.
+        inputs = net.sizes[0] + 3 + self.behaviours
+        layout = dict(blocks.trunk(self.width, inputs, self.behaviours))
         return {**layout, "free": ((net.p,), SPREAD)} if self.learns else layout
 
     def init(self, net: Mlp, generators: Sequence[torch.Generator]) -> Tensor:
@@ -44,14 +49,16 @@ class Slot:
 
     def answer(
         self, world: World, net: Mlp, theta: Tensor, x: Tensor, access: Access, pressure: Tensor | float = 1.0
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, ...]:
         v, simulated, inputs = self._read(world, net, theta, x, access)
         answer, human = blocks.trunk_heads(v, blocks.trunk_units(v, inputs), inputs, pressure)
-        human = blocks.scale_gradient(simulated, pressure) if self.learns else blocks.squash(world, human)
-        return blocks.squash(world, answer), human
+        if self.learns:
+            return blocks.squash(world, answer), *outputs.apart(blocks.scale_gradient(simulated, pressure))
+        said, *does = outputs.apart(human)
+        return blocks.squash(world, answer), blocks.squash(world, said), *does
 
     def hidden(self, world: World, net: Mlp, theta: Tensor, x: Tensor, access: Access) -> Tensor:
-        """The trunk's units and its inputs, `(A, H, n, width + d + 2)`."""
+        """The trunk's units and its inputs, `(A, H, n, width + d + 2 + behaviours)`."""
         v, _, inputs = self._read(world, net, theta, x, access)
         return blocks.hidden(blocks.trunk_units(v, inputs), inputs[..., :-1, :])
 
@@ -62,18 +69,19 @@ class Slot:
     def _read(
         self, world: World, net: Mlp, theta: Tensor, x: Tensor, access: Access
     ) -> tuple[blocks.Views, Tensor, Tensor]:
-        """Named tensors, the simulated human's answers `(A, H, n)`, and what the trunk sees."""
+        """Named tensors, the simulated human's outputs `(A, H, 1 + behaviours, n)`, and what the trunk sees."""
         v, value = blocks.views(self._layout(net), theta), access.leaked.value
         if self.learns:
             if value.shape[1] > 1:
                 got = f"a slot that learns, for {value.shape[1]} humans"
                 raise InputError("outer.learns", got, "one human", "Take population.humans: 1 and held_out: 0.")
             value = value + access.leaked.slack * torch.tanh(v["free"]).unsqueeze(1)
-        simulated = world.human_answer(net, value, x)
+        simulated = outputs.of_human(world, net, value, x, self.behaviours)
         # What is right must not bend the model of the human: φ follows behaviour alone.
-        seen = simulated.detach().unsqueeze(-2)
-        rival = torch.zeros_like(seen) if access.rival is None else access.rival.unsqueeze(-2)
-        return v, simulated, blocks.asked(x, seen, rival, torch.ones_like(seen))
+        seen = simulated.detach()
+        one = torch.ones_like(seen[..., :1, :])
+        rival = torch.zeros_like(one) if access.rival is None else access.rival.unsqueeze(-2)
+        return v, simulated, blocks.asked(x, seen, rival, one)
 
 
 def build(
@@ -81,6 +89,9 @@ def build(
     learns: Annotated[
         bool, Field(description="whether what is not leaked is learned from the human's behaviour")
     ] = False,
+    behaviours: Annotated[
+        int, Field(ge=0, le=64, description="how many of the human's behaviours it predicts beside answers")
+    ] = 0,
 ) -> Slot:
     """An outer model with a place for one human's bits."""
-    return Slot(width, learns)
+    return Slot(width, learns, behaviours)

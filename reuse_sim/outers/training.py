@@ -16,7 +16,7 @@ from torch import Tensor
 
 from reuse_sim.errors import InputError
 from reuse_sim.nets import Mlp
-from reuse_sim.outers import examples, selection
+from reuse_sim.outers import examples, outputs, selection
 from reuse_sim.train import descend
 from reuse_sim.types import Access, Fit, Leaked, Outer, World
 
@@ -62,13 +62,25 @@ class Training(BaseModel):
     behaviour_off_weight: Annotated[
         float | None, Field(ge=0, le=1e6, description="the same on off-distribution questions, where it is another")
     ] = None
+    behaviours_told: Annotated[
+        bool, Field(description="whether other behaviour than answers is told, to an outer that predicts it")
+    ] = True
     decay: Annotated[float, Field(ge=0, le=100, description="L2 penalty on parameters of its own")] = 0.0
     confidence: Annotated[
         float, Field(ge=0, le=1, description="weight of its own sharpened answers in the labels (classifications)")
     ] = 0.0
 
 
-PER_ARM = ("begins", "labels", "off_truth", "behaviour_weight", "behaviour_off_weight", "decay", "confidence")
+PER_ARM = (
+    "begins",
+    "labels",
+    "off_truth",
+    "behaviour_weight",
+    "behaviour_off_weight",
+    "behaviours_told",
+    "decay",
+    "confidence",
+)
 """Dials in which arms that are trained side by side may differ."""
 
 
@@ -112,6 +124,8 @@ def train(
 
         mean_on (M − y)² + Σ_{off, in S} (M − f)² / n_off + mean_{on and off} (P − H)² + decay ‖own θ‖²
 
+    and for an outer that predicts behaviours B as well, where they are told, the mean of (P_B − B)² over them all.
+
     Args:
         trainings: one per arm, equal but for what `PER_ARM` names.
         told: what each arm is shown of the humans, step by step.
@@ -139,13 +153,14 @@ def train(
             else world.on_distribution(teachers, how.batch, same)
         )
         x = torch.cat([on, world.off_distribution(teachers, how.off_batch, same)], dim=1)
-        truth, behaviour = world.answer(teachers, x), world.human_answer(room.net, humans, x)
+        truth = world.answer(teachers, x)
+        behaviour, *does = outputs.apart(outputs.of_human(world, room.net, humans, x, outputs.count(outer)))
         rival = room.rival(x, chosen) if room.rival else None
         leaked = told(step)
         bits = Leaked(leaked.value[:, chosen], leaked.known[:, chosen], leaked.slack[:, chosen])
         context = examples.shown(outer, world, room.net, shown[:, chosen], teachers, same)
         access = Access(bits, rival, context)
-        answer, predicted = outer.answer(world, room.net, theta, x.unsqueeze(0), access, dials.pressure)
+        answer, predicted, *further = outer.answer(world, room.net, theta, x.unsqueeze(0), access, dials.pressure)
         target = torch.where(dials.by_human, behaviour, truth)
         on_answer, on_target = answer[..., : how.batch], target[..., : how.batch]
         if dials.confidence is not None:
@@ -154,6 +169,8 @@ def train(
         off_error = (answer - truth).square()[..., how.batch :]
         asked = asked + (off_error * dials.off_told).mean((1, 2))
         total = asked * (step >= dials.begins) + (predicted - behaviour).square().mean((1, 2))
+        for theirs, own_does in zip(further, does, strict=True):
+            total = total + dials.behaviours_told * (theirs - own_does).square().mean((1, 2, 3))
         if dials.decay is not None:
             total = total + dials.decay * own(outer, room.net, theta).square().sum(-1)
         return total
@@ -176,6 +193,7 @@ class _Dials:
     pressure: Tensor
     begins: Tensor
     warm: float
+    behaviours_told: Tensor
     decay: Tensor | None
     confidence: Tensor | None
 
@@ -192,6 +210,7 @@ class _Dials:
             pressure[:, 0] if near == far else pressure,
             torch.tensor([t.begins * t.steps for t in trainings]),
             WARM_UP * how.steps,
+            torch.tensor([float(t.behaviours_told) for t in trainings]),
             torch.tensor([t.decay for t in trainings]) if any(t.decay for t in trainings) else None,
             torch.tensor([t.confidence for t in trainings])[:, None, None]
             if any(t.confidence for t in trainings)

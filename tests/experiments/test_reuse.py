@@ -14,8 +14,8 @@ from reuse_sim.experiments.reuse import Config, cell
 from reuse_sim.inheritance import figures
 from reuse_sim.leaks import fixed
 from reuse_sim.nets import Mlp
-from reuse_sim.outers import slot
-from reuse_sim.rng import stream
+from reuse_sim.outers import references, slot
+from reuse_sim.rng import stream, streams
 from reuse_sim.scenario import load
 
 SMALL = {
@@ -49,6 +49,9 @@ ARMS = {
 
 
 CLASSIFICATION = {"outer/accepted", "outer/wrongly_accepted"}
+BEHAVIOUR = {"outer/behaviour_fit", "outer/behaviour_log2_error"}
+REFERENCES = {f"reference/{name}_fit" for name in ("chance", "ridge", "neighbours", "gaussian_process")}
+BESIDE = {*REFERENCES, "outer/above_references"}
 
 
 def configs(**changes) -> dict[str, Config]:
@@ -68,8 +71,9 @@ def everyone_fails(monkeypatch):
 def test_every_arm_has_every_metric_and_no_access_has_no_causal_inheritance(store, everyone_fails):
     records = cell(configs(), 0, store)
     assert list(records) == list(ARMS)
-    for record in records.values():
-        assert record.status == "ok" and set(record.metrics) == {m.name for m in reuse.METRICS} - CLASSIFICATION
+    for name, record in records.items():
+        lacking = CLASSIFICATION | BEHAVIOUR | (set() if name in ("shown", "shown_unrelated") else BESIDE)
+        assert record.status == "ok" and set(record.metrics) == {m.name for m in reuse.METRICS} - lacking
     for without in ("none", "never"):
         assert records[without].metrics["inheritance/causal_private"] == 0.0
         assert records[without].metrics["inheritance/causal_total"] == 0.0
@@ -243,6 +247,28 @@ def test_an_outer_is_trained_on_the_examples_of_whomever_the_leak_is_of(store, e
     assert room.theta_shown.shape[0] == 2 and not torch.allclose(room.theta_shown[1], room.theta_human)
 
 
+def test_references_predict_the_human_from_the_examples_that_the_outer_is_shown(store, everyone_fails, monkeypatch):
+    seen, whole = [], references.references
+
+    def watched(*given):
+        seen.append(given)
+        return whole(*given)
+
+    monkeypatch.setattr(references, "references", watched)
+    arms = configs()
+    records = cell({name: arms[name] for name in ("all", "shown", "shown_unrelated")}, 0, store)
+    (x, y, asked), (x_again, y_other, _) = seen
+    assert x.shape[:2] == (1, 6) and torch.equal(x, x_again) and not torch.equal(y, y_other)
+    world = arms["shown"].world.build()
+    off = world.off_distribution(world.teacher(streams(0, ["own/teacher/0"])), 60, streams(0, ["ask/0/off"]))
+    assert torch.equal(asked, off) and not BESIDE & set(records["all"].metrics)
+    for name in ("shown", "shown_unrelated"):
+        figure = records[name].metrics
+        best = max(figure[reference] for reference in REFERENCES)
+        assert figure["outer/above_references"] == pytest.approx(figure["outer/context_recovery"] - best)
+        assert figure["reference/chance_fit"] <= 0
+
+
 def test_parts_that_do_not_fit_together_are_found_before_anything_runs(tmp_path):
     (tmp_path / "mine.yaml").write_text("""
 experiment: reuse
@@ -256,6 +282,39 @@ outer: {use: context}
         load(tmp_path / "mine.yaml")
     with pytest.raises(InputError, match=r"arm main: rival: .*outer: slot"):
         load(tmp_path / "mine.yaml", ["world={use: radius}", "rival=matched"])
+
+
+def test_behaviour_that_the_human_does_not_have_is_found_before_anything_runs(tmp_path):
+    (tmp_path / "mine.yaml").write_text("""
+experiment: reuse
+seeds: 1
+world: {use: radius}
+human: {use: descent, behaviours: 2}
+leak: {use: prefix}
+outer: {use: slot, behaviours: 2}
+""")
+    load(tmp_path / "mine.yaml")
+    said = "mine.yaml: arm main: outer.behaviours: got 3; expected at most 2.*Set human.behaviours: 3, or"
+    for more in ([], ["outer={use: direct}"], ["outer.learns=true"]):
+        with pytest.raises(InputError, match=said):
+            load(tmp_path / "mine.yaml", [*more, "outer.behaviours=3"])
+    with pytest.raises(InputError, match="got 2; expected at most 0"):
+        load(tmp_path / "mine.yaml", ["human.behaviours=0"])
+
+
+def test_behaviour_is_measured_where_the_outer_predicts_it(store, everyone_fails):
+    """Two of three behaviours: with the human's bits they are predicted better than with another's."""
+    arms = {"none": {}, "known": {"behaviours": 2}, "unrelated": {"behaviours": 2}}
+    base = {**SMALL, "world": {"use": "radius"}, "human": {"use": "descent", "width": 6, "steps": 200, "behaviours": 3}}
+    how = {"steps": 300, "batch": 16, "off_batch": 16, "rate": 0.02}
+    outers = {name: Config.model_validate(
+        {**base, "outer": {**SMALL["outer"], **more}, "training": how,
+         "leak": {"use": "prefix", "of": "unrelated" if name == "unrelated" else "own"}}
+    ) for name, more in arms.items()}  # fmt: skip
+    found = {name: record.metrics for name, record in cell(outers, 0, store).items()}
+    assert not BEHAVIOUR & set(found["none"]) and set(found["known"]) - set(found["none"]) == BEHAVIOUR
+    assert found["known"]["outer/behaviour_fit"] > 0.9
+    assert found["known"]["outer/behaviour_log2_error"] < found["unrelated"]["outer/behaviour_log2_error"] - 1
 
 
 def test_dials_that_do_not_fit_the_world_are_found_before_anything_runs(tmp_path):

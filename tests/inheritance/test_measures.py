@@ -95,7 +95,10 @@ def test_every_figure_of_an_outer_is_defined_and_the_other_way_round():
     swaps = figures.Swaps(human, siblings, society.repaired)
     metrics, parts = figures.of_outer(society, swaps, human, f, f, 0.1, probed=f)
     yes_or_no, _ = figures.of_outer(society, swaps, human, f, f, 0.1, "classification", f)
-    assert set(yes_or_no) == {m.name for m in figures.OUTER} and metrics["outer/probe_fit"] == 1
+    behaviour = figures.of_behaviour(draw(2, 3, 50, name="does"), draw(2, 3, 50, name="did"))
+    names = ("chance", "ridge", "neighbours", "gaussian_process")
+    beside = figures.of_references(dict.fromkeys(names, f), human, 0.5, "regression")
+    assert set(yes_or_no | behaviour | beside) == {m.name for m in figures.OUTER} and metrics["outer/probe_fit"] == 1
     assert set(yes_or_no) - set(metrics) == {"outer/accepted", "outer/wrongly_accepted"}
     without, _ = figures.of_outer(society, swaps, human, f, f, 0.1)
     assert set(metrics) - set(without) == {"outer/probe_fit"}
@@ -104,6 +107,30 @@ def test_every_figure_of_an_outer_is_defined_and_the_other_way_round():
     assert metrics["inheritance/contrast"] == pytest.approx(
         parts["inheritance/contrast/numerator"] / parts["inheritance/contrast/denominator"]
     )
+
+
+def test_behaviour_is_fitted_one_by_one_and_a_bit_is_half_the_error():
+    """One behaviour is missed by a quarter of its variance, a larger one by three quarters: a half on average."""
+    g = stream(0, "behaviours")
+    did = torch.randn(2, 2, 50, generator=g, dtype=torch.float64) * torch.tensor([[1.0], [100.0]])
+    did = did - did.mean(-1, keepdim=True)
+    share = torch.tensor([[0.25], [0.75]], dtype=torch.float64)
+    found = figures.of_behaviour(did * (1 - share.sqrt()), did)
+    assert found["outer/behaviour_fit"] == pytest.approx(0.5)
+    assert found["outer/behaviour_log2_error"] == pytest.approx(-1)
+    half = figures.of_behaviour(did * (1 - (share / 2).sqrt()), did)
+    assert half["outer/behaviour_log2_error"] == pytest.approx(-2)
+
+
+def test_an_outer_is_judged_beside_the_best_reference():
+    answers = {"chance": human.mean(-1, keepdim=True).expand(2, 50), "ridge": human / 2, "neighbours": 0 * human}
+    found = figures.of_references(answers, human, 0.9, "regression")
+    assert found["reference/chance_fit"] == pytest.approx(0)
+    at_half = float(observed.r_squared(human / 2, human))
+    assert 0.7 < found["reference/ridge_fit"] == pytest.approx(at_half) and found["reference/neighbours_fit"] < 0
+    assert found["outer/above_references"] == pytest.approx(0.9 - at_half)
+    signs = figures.of_references({"ridge": human / 9}, human, 0.9, "classification")
+    assert signs["reference/ridge_fit"] == 1 and signs["outer/above_references"] == pytest.approx(-0.1)
 
 
 def test_accuracy_counts_signs():

@@ -1,5 +1,6 @@
 """What each outer computes, against its formula written out; what the dials do to gradients and training."""
 
+import dataclasses
 import math
 
 import pytest
@@ -346,6 +347,83 @@ def test_a_learning_slot_learns_the_human_from_behaviour_and_the_teacher_does_no
     one, two = (blocks.views(outer._layout(room.net), t)["free"] for t in (theta, other))
     # The clip of the whole gradient is all that the two losses share.
     assert torch.allclose(one, two, atol=0.2)
+
+
+# Other behaviour --------------------------------------------------------------------------------------
+
+
+def many_handed(arms: int, humans: int, world=RADIUS):
+    """Humans of the world with three behaviours beside their answers."""
+    net, _, x = handed(world, 4, arms, humans)
+    net = dataclasses.replace(net, sizes=(*net.sizes[:-1], 4))
+    theta = net.init(streams(0, [f"h{i}" for i in range(arms * humans)])).unflatten(0, (arms, humans))
+    return net, Access(all_of(theta)), x
+
+
+@pytest.mark.parametrize("world", [RADIUS, SPURIOUS])
+def test_a_slot_that_passes_its_simulated_human_on_behaves_like_it(world):
+    outer = slot.build(width=4, behaviours=2)
+    net, access, x = many_handed(2, 3, world)
+    theta = torch.zeros_like(outer.init(net, streams(0, ["a", "b"])))
+    skip = blocks.views(outer._layout(net), theta)["skip"]
+    assert skip.shape == (2, 4, world.d + 5)
+    for behaviour in (0, 1):  # after the question and the simulated answer
+        skip[:, 2 + behaviour, world.d + 1 + behaviour] = 1.0
+    answer, human, does = outer.answer(world, net, theta, x, access)
+    raw = net.forward(access.leaked.value, x)
+    assert torch.allclose(does, raw[..., 1:3].transpose(-1, -2)) and not answer.any() and not human.any()
+    inputs = outer.hidden(world, net, theta, x, access)
+    assert inputs.shape[-1] == 4 + world.d + 4 and torch.allclose(inputs[..., -3:-1], raw[..., 1:3])
+
+
+def test_a_learning_slot_predicts_with_its_human_and_direct_without():
+    net, access, x = many_handed(2, 1)
+    outer, other = slot.build(width=4, learns=True, behaviours=3), direct.build(width=4, behaviours=3)
+    theta = outer.init(net, streams(0, ["a", "b"]))
+    _, human, does = outer.answer(RADIUS, net, theta, x, access)
+    raw = net.forward(access.leaked.value, x)
+    assert torch.allclose(human, raw[..., 0]) and torch.allclose(does, raw[..., 1:].transpose(-1, -2))
+    theta = other.init(net, streams(0, ["a", "b"]))
+    v = blocks.views(other._layout(net), theta)
+    v["skip"].normal_(generator=stream(0, "skip"))
+    inputs = torch.cat([x, torch.ones(1, 1, 7, 1)], -1)
+    units = torch.relu(torch.einsum("ahni,awi->ahwn", inputs.expand(2, -1, -1, -1), v["trunk"]))
+    said = torch.einsum("aow,ahwn->oahn", v["heads"], units) + torch.einsum("aoi,ahni->oahn", v["skip"], inputs)
+    answer, human, does = other.answer(RADIUS, net, theta, x, access)
+    assert torch.allclose(torch.stack([answer, human, *does.unbind(2)]), said, atol=1e-6)
+
+
+def test_behaviour_teaches_a_human_model_and_only_where_it_is_told():
+    """From answers alone the weights that only behaviours have are never learned; behaviours find them."""
+    net, access, _ = many_handed(1, 1)
+    human, teacher = access.leaked.value[0], RADIUS.teacher(streams(0, ["t"]))
+    room = training.Classroom(RADIUS, net, human, teacher)
+    outer, leaked = slot.build(width=4, learns=True, behaviours=3), partly_known(net, human, 0)
+    how = {"steps": 600, "rate": 0.03, "batch": 32, "off_batch": 32}
+    trainings = [Training(**how), Training(**how, behaviours_told=False)]
+    two = Leaked(*(t.expand(2, -1, -1) for t in (leaked.value, leaked.known, leaked.slack)))
+    fit = training.train(outer, trainings, room, lambda step: two, streams(0, ["o", "o"]), stream(0, "q"))
+    start = outer.init(net, streams(0, ["o"]))
+    free, before = (blocks.views(outer._layout(net), t)["free"] for t in (fit.theta, start))
+    rows = net.views(torch.arange(net.p))["weight1"][1:].flatten()
+    assert torch.equal(free[1, rows], before[0, rows]) and not torch.isclose(free[0, rows], before[0, rows]).any()
+    x = RADIUS.off_distribution(teacher, 300, streams(0, ["x"]))
+    _, _, does = outer.answer(RADIUS, net, fit.theta, x[None], Access(two))
+    own = net.forward(human, x)[..., 1:].transpose(-1, -2)
+    told, untold = ((d - own).square().mean() / own.var() for d in does)
+    assert told < 0.1 < 0.5 < untold
+
+
+def test_an_outer_of_behaviours_that_are_not_there_is_refused():
+    net, access, x = many_handed(1, 1)
+    for outer in (slot.build(behaviours=4), slot.build(learns=True, behaviours=4), direct.build(behaviours=4)):
+        with pytest.raises(InputError, match="outer.behaviours: got 4; expected at most 3, .* human.behaviours: 4"):
+            outer.answer(RADIUS, net, outer.init(net, streams(0, ["o"])), x, access)
+    # Where answers take all outputs there are, none is a behaviour.
+    net, access, x = handed(MERGED, 3, 1, 1)
+    outer = direct.build(behaviours=1)
+    with pytest.raises(InputError, match="expected at most 0"):
+        outer.answer(MERGED, net, outer.init(net, streams(0, ["o"])), x, access)
 
 
 def test_a_slot_for_several_humans_cannot_learn_one():
