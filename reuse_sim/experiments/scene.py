@@ -134,8 +134,7 @@ class Scene:
         return lambda x, chosen: has[:, None, None] * self.rivals_answer(trained[0], x, chosen, among)
 
     def rivals_answer(self, rival: Stored, x: Tensor, chosen: Tensor, among: slice, matched: bool = True) -> Tensor:
-        """What the rivals of those `chosen` among some humans answer to x `(H, n, d)`, matched or as they are: `(H, n)`.
-        """
+        """What the rivals of those `chosen` among some humans answer to x `(H, n, d)`, matched or not: `(H, n)`."""
         theta, s = (rival.tensors[name][among][chosen] for name in ("theta_rival", "shrinkage"))
         theta_1, net = self.people["theta_teacher"][0, among][chosen], rivals.rival_net(self.net)
         return rivals.answer(self.world, net, theta, s if matched else torch.ones_like(s), theta_1, x)
