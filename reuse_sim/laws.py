@@ -9,7 +9,7 @@ units of u divides D_c, and every D that follows from the law, by u, and leaves 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import inf, isfinite, log, nan, sqrt
 from typing import TYPE_CHECKING, Any
@@ -43,14 +43,16 @@ class Law:
 class Fit:
     """A law fitted to losses in logarithms, with a standard error for each of its constants.
 
-    `why` says why the constants mean nothing, and is empty where they are identified. The law's losses, and so R² and
-    the residual standard deviation of ln L, mean something all the same; without a `law` nothing was found.
+    `unknown` names the exponents that the points tell nothing of; cusp and curves then mean nothing beyond the points.
+    The law's losses at the points, and so R² and the residual standard deviation of ln L, mean something all the same.
+    Without a `law` nothing was found, and `why` says why.
     """
 
     law: Law | None = None
     se: Law | None = None
     r_squared: float = nan
     residual_sd: float = nan
+    unknown: tuple[str, ...] = ()
     why: str = ""
 
 
@@ -94,21 +96,22 @@ def fit(n: ArrayLike, d: ArrayLike, losses: ArrayLike) -> Fit:
     variances = [*covariance.diagonal()[:2], *(by @ covariance @ by.T).diagonal()]
     law = Law(float(a_n), float(a_d), float(centre[0, 0] + at_n / a_n), float(centre[1, 0] + at_d / a_d))
     se = Law(*(sqrt(max(v, 0.0)) for v in variances))
-    weak = _weak(law, se, x)
-    why = f"{' and '.join(weak)} not identified" if weak else ""
+    unknown = tuple(_unknown(law, se, x))
+    why = f"not identified: {', '.join(unknown)}" if unknown else ""
     squares, spread = float(residual @ residual), float(((y - y.mean()) ** 2).sum())
-    return Fit(law, se, 1 - squares / spread if spread else nan, (squares / (len(y) - 4)) ** 0.5, why)
+    return Fit(law, se, 1 - squares / spread if spread else nan, (squares / (len(y) - 4)) ** 0.5, unknown, why)
 
 
-def _weak(law: Law, se: Law, x: NDArray[np.float64]) -> list[str]:
+def _unknown(law: Law, se: Law, x: NDArray[np.float64]) -> Iterator[str]:
     """The exponents that the points at logarithms x `(2, k)` tell nothing of.
 
-    One is not identified where its standard error is above it, loss does not fall, or the other term is all of the sum.
+    One is unknown where its standard error is above it, loss does not fall, or the other term is all of the sum.
     """
-    lead = law.log_d_c - x[1] - law.alpha_n / law.alpha_d * (law.log_n_c - x[0])  # of the term of data, in logarithms
-    most = {"α_N": -lead.min(), "α_D": lead.max()}
-    found = {"α_N": (law.alpha_n, se.alpha_n), "α_D": (law.alpha_d, se.alpha_d)}
-    return [k for k, (value, error) in found.items() if error > value or value < 2 * FLAT or most[k] < SEEN]
+    lead = law.log_d_c - x[1] - law.alpha_n / law.alpha_d * (law.log_n_c - x[0])  # ln of data's term over size's
+    for name, most in (("alpha_n", -lead.min()), ("alpha_d", lead.max())):
+        value = getattr(law, name)
+        if getattr(se, name) > value or value < 2 * FLAT or most < SEEN:
+            yield name
 
 
 def _log_loss(x: Any, a_n: float, a_d: float, at_n: float, at_d: float) -> Any:

@@ -46,7 +46,7 @@ def test_constants_of_fits_in_one_variable_are_not_those_of_both(a_d, d_c, a_n, 
     n, d = (a.ravel() for a in np.meshgrid(np.geomspace(1e6, 1e9, 4), np.geomspace(1e8, 1e10, 4)))
     found = laws.fit(n, d, laws.loss(KAPLAN, n, d)).law
     assert found and astuple(found) == pytest.approx(astuple(KAPLAN), rel=1e-4)
-    assert found.log_n_c != pytest.approx(log(8.8e13), rel=1e-3) and found.log_d_c != pytest.approx(log(5.4e13), rel=1e-3)
+    assert abs(found.log_n_c - log(8.8e13)) > 0.1 and abs(found.log_d_c - log(5.4e13)) > 0.1
 
 
 @settings(max_examples=25, deadline=None)
@@ -60,17 +60,17 @@ def test_a_noiseless_grid_gives_the_law_back_in_any_unit(a_n, ratio, size, data,
 
 
 def test_standard_errors_cover_the_truth():
-    """Of 200 fits under noise, at least as many hold the truth as 95 % intervals do with probability .999."""
+    """Of 100 fits under noise, at least as many hold the truth as 95 % intervals do with probability .999."""
     g, half, held = np.random.default_rng(0), t.ppf(0.975, len(N) - 4), np.zeros(4)
     sds = []
-    for _ in range(200):
+    for _ in range(100):
         found = laws.fit(N, D, laws.loss(TRUE, N, D) * np.exp(0.05 * g.standard_normal(len(N))))
         assert found.law and found.se and not found.why
         held += np.abs(np.subtract(astuple(found.law), astuple(TRUE))) < half * np.array(astuple(found.se))
         sds.append(found.residual_sd**2)
-    assert (held >= binom.ppf(0.001, 200, 0.95)).all(), held
-    assert (held < 200).all()
-    assert np.mean(sds) ** 0.5 == pytest.approx(0.05, rel=4 / (2 * 200 * 12) ** 0.5)
+    assert (held >= binom.ppf(0.001, 100, 0.95)).all(), held
+    assert (held < 100).all()
+    assert np.mean(sds) ** 0.5 == pytest.approx(0.05, rel=4 / (2 * 100 * 12) ** 0.5)
 
 
 def test_curves_of_equal_loss_bend_like_an_l():
@@ -86,17 +86,18 @@ def test_curves_of_equal_loss_bend_like_an_l():
 
 
 @pytest.mark.parametrize(
-    ("losses", "why"),
+    ("losses", "unknown"),
     [
-        (N**-0.5, "α_D not identified"),
-        (3 * D**-0.5, "α_N not identified"),
-        (np.ones_like(N), "α_N and α_D not identified"),
-        (N**0.5, "α_N and α_D not identified"),
-        (np.exp(np.random.default_rng(1).standard_normal(len(N))), "not identified"),
+        (N**-0.5, ("alpha_d",)),
+        (3 * D**-0.5, ("alpha_n",)),
+        (np.ones_like(N), ("alpha_n", "alpha_d")),
+        (N**0.5, ("alpha_n", "alpha_d")),
+        (np.exp(np.random.default_rng(1).standard_normal(len(N))), ("alpha_n", "alpha_d")),
     ],
 )
-def test_what_a_grid_does_not_tell_is_said(losses, why):
-    assert why in laws.fit(N, D, losses).why
+def test_what_a_grid_does_not_tell_is_said(losses, unknown):
+    found = laws.fit(N, D, losses)
+    assert found.unknown == unknown and found.why == f"not identified: {', '.join(unknown)}"
 
 
 def test_a_form_that_is_not_this_one_fits_well_and_misfits():

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 NAME = "scaling"
 CUSP = "#c1651a"
+ROW = 0.16  # inches between the two lines
 LEVELS = 6
 """Curves of equal error at most, at round numbers."""
 NOTHING = 1e-9
@@ -55,15 +56,16 @@ def blocks(sweep: Sweep, records: Sequence[RunRecord], stem: str) -> list[str]:
     """The section of the page: the figure, what it shows, and whether the law holds."""
     arms = of(sweep, records)
     rows = [[arm, str(len(worlds)), *_row(worlds)] for arm, worlds in arms.items()]
-    head = ["arm", "worlds", "constants identified", "R²", "residual sd (ln L)", "of it common to worlds", "the form"]
+    head = ["arm", "worlds", "α_N", "α_D", "R²", "residual sd (ln L)", "of it common to worlds", "the form"]
     return [
         "## Error and inheritance by size and data",
         f"![error and inheritance by size and data](figures/{stem}.svg)",
         "Cells are what was measured: above, the error on-distribution L = 1 − fit, its geometric mean over worlds; "
         "below, private causal inheritance, its mean. Black lines are curves of equal error by the laws fitted in the "
-        "worlds, dashed where most worlds do not identify the law's constants. On the orange line, the mean of the "
-        "worlds that do, size and data bound the error alike.",
+        "worlds, dashed where most worlds leave an exponent unknown: its standard error is above it, or the grid never "
+        "sees its term. On the orange line, a mean over those that know both, size and data bound the error alike.",
         table(head, rows),
+        "Exponents are means over the worlds, of all, in which they are known.",
         "The form misfits where its residuals have more in common between worlds than signs given to worlds at random "
         "would leave them; a high R² does not exclude that. Exponents of a form that misfits describe this grid and "
         "foretell nothing beyond it.",
@@ -73,14 +75,9 @@ def blocks(sweep: Sweep, records: Sequence[RunRecord], stem: str) -> list[str]:
 def _row(worlds: Sequence[Mapping[str, Any]]) -> list[str]:
     """Cells of the table about one arm's fits."""
     fitted = [w for w in worlds if "fitted" in w]
-    whys: dict[str, int] = {}
-    for w in worlds:
-        if w["why"]:
-            whys[w["why"]] = whys.get(w["why"], 0) + 1
-    good = f"in {len(worlds) - sum(whys.values())}"
-    good += "".join(f"; {why} in {count}" for why, count in whys.items())
+    known = [_known(worlds, key) for key in ("alpha_n", "alpha_d")]
     if not fitted:
-        return [good, "—", "—", "—", "no law could be fitted"]
+        return [*known, "—", "—", "—", f"no law: {worlds[0]['why'].removeprefix('no law: ')}"]
     residuals = [_residuals(w) for w in fitted]
     freedom = len(residuals[0]) - 4
     sds = [math.sqrt(sum(r * r for r in world) / freedom) for world in residuals]
@@ -89,7 +86,14 @@ def _row(worlds: Sequence[Mapping[str, Any]]) -> list[str]:
     shown = {"mean": squares.mean, "low": None, "high": None} if squares.n < 2 else vars(squares)
     sd = sum(sds) / len(sds)
     places = digits((sd,))
-    return [good, interval(shown), number(sd, places), number(common, places), judged(residuals)]
+    return [*known, interval(shown), number(sd, places), number(common, places), judged(residuals)]
+
+
+def _known(worlds: Sequence[Mapping[str, Any]], key: str) -> str:
+    """`0.51 (8 of 8)`: the mean exponent over the worlds that know it."""
+    values = [w["law"][key] for w in worlds if "law" in w and key not in w["unknown"]]
+    mean = sum(values) / len(values) if values else math.nan
+    return f"{number(mean, 2) if values else '—'} ({len(values)} of {len(worlds)})"
 
 
 def judged(residuals: Sequence[Sequence[float]]) -> str:
@@ -135,7 +139,8 @@ def _r_squared(world: Mapping[str, Any], residuals: Sequence[float]) -> float:
 def draw(arms: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
     """A column per arm: the error with its indifference curves above, inheritance below; one scale in each line."""
     import numpy as np
-    from matplotlib.colors import LogNorm, Normalize
+    from matplotlib import colormaps
+    from matplotlib.colors import ListedColormap, LogNorm, Normalize
     from matplotlib.figure import Figure
 
     logs = {arm: [np.log(np.maximum(w["loss"], NOTHING)) for w in worlds] for arm, worlds in arms.items()}
@@ -144,19 +149,21 @@ def draw(arms: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
     least, most = (float(f([f(e) for e in errors.values()])) for f in (np.min, np.max))
     levels = round_levels(least, most)
     scales = (LogNorm(least, most), Normalize(-1, 1))
+    blues = colormaps["Blues"](np.linspace(0.02, 0.6, 256))  # light enough for lines and their labels
+    maps = (ListedColormap(blues), "RdBu_r")
     names = ("L, error on-distribution", "private causal inheritance")
 
     left, right, gap, top, below = 0.62, 0.72, 0.12, 0.25, 0.42
     side = min((WIDTH - left - right - gap * (len(arms) - 1)) / len(arms), 1.9)
-    height = top + 2 * side + 0.3 + below
+    height = top + 2 * side + ROW + below
     drawn = Figure(figsize=(WIDTH, height))
     for line, (tables, scale) in enumerate(zip((errors, private), scales, strict=True)):
-        bottom = height - top - side - line * (side + 0.3)
+        bottom = height - top - side - line * (side + ROW)
         for column, (arm, worlds) in enumerate(arms.items()):
             ax = drawn.add_axes(((left + column * (side + gap)) / WIDTH, bottom / height, side / WIDTH, side / height))
             grid = [_Axis(worlds[0][key]) for key in ("n", "d")]
             cells = ax.pcolormesh(grid[0].edges, grid[1].edges, tables[arm].T, norm=scale,
-                                  cmap="Blues" if line == 0 else "RdBu_r", edgecolor="white", linewidth=0.4)
+                                  cmap=maps[line], edgecolor="white", linewidth=0.4)
             _frame(ax, grid, labels=(line == 1, column == 0))
             if line == 0:
                 ax.set_title(arm, loc="left", pad=4)
@@ -165,23 +172,27 @@ def draw(arms: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
                 _numbers(ax, grid, tables[arm], side)
         bar = drawn.add_axes(((left + len(arms) * (side + gap)) / WIDTH, bottom / height, 0.09 / WIDTH, side / height))
         drawn.colorbar(cells, cax=bar)
-        bar.tick_params(length=2, width=0.5, which="both")
+        bar.tick_params(length=2, width=0.5, which="both", labelsize=7)
         if line == 0:
             bar.set_yticks(levels, [f"{v:g}" for v in levels])
             bar.minorticks_off()
         bar.set_ylabel(names[line], fontsize=8, labelpad=3)
     drawn.text((left + (len(arms) * (side + gap) - gap) / 2) / WIDTH, 0.04 / height, "N, parameters of the outer's own",
                ha="center", va="bottom")
-    drawn.text(0.02 / WIDTH, (below + side + 0.15) / height, "D, labelled questions", rotation=90, ha="left",
+    drawn.text(0.02 / WIDTH, (below + side + ROW / 2) / height, "D, labelled questions", rotation=90, ha="left",
                va="center")
     return drawn
 
 
 def round_levels(least: float, most: float) -> list[float]:
-    """Numbers 1, 2, 5 times a power of ten between the two, every other one and so on where they are many."""
+    """Numbers 1, 2, 5 times a power of ten between the two, or of tens alone; three others where there are none."""
     powers = range(math.floor(math.log10(least)), math.ceil(math.log10(most)) + 1)
-    found = [v for p in powers for v in (10.0**p, 2 * 10.0**p, 5 * 10.0**p) if least <= v <= most]
-    return found[:: math.ceil(len(found) / LEVELS) or 1]
+    for digits_of in ((1, 2, 5), (1,)):
+        found = [float(f"{digit}e{power}") for power in powers for digit in digits_of]
+        found = [v for v in found if least <= v <= most]
+        if len(found) <= LEVELS:
+            break
+    return found or sorted({float(f"{least * (most / least) ** (i / 4):.2g}") for i in (1, 2, 3)})
 
 
 class _Axis:
@@ -212,18 +223,21 @@ def _curves(ax: Axes, worlds: Sequence[Mapping[str, Any]], levels: Sequence[floa
     import numpy as np
 
     fitted = [w for w in worlds if "surface" in w]
-    known = [w for w in fitted if not w["why"]]
+    known = [w for w in fitted if "cusp" in w]
     if not fitted:
         ax.text(0.5, 0.5, "no law", transform=ax.transAxes, ha="center", va="center", color=FAINT)
         return
-    surface = fitted[0]["surface"]
-    log_loss = np.mean([w["surface"]["log_loss"] for w in fitted], axis=0)
-    drawn = ax.contour(surface["n"], surface["d"], log_loss.T, levels=[math.log(v) for v in levels], colors=INK,
-                       linewidths=0.9, linestyles="-" if 2 * len(known) > len(worlds) else "--")
-    ax.clabel(drawn, fmt=lambda v: f"{math.exp(v):.2g}", fontsize=7, inline_spacing=2)
     if known:
         cusp = np.exp(np.mean([np.log(w["cusp"]) for w in known], axis=0))
-        ax.plot(worlds[0]["n"], cusp, color=CUSP, linewidth=1.2)
+        ax.plot(worlds[0]["n"], cusp, color=CUSP, linewidth=1.2, zorder=1)
+    surface = fitted[0]["surface"]
+    log_loss = np.mean([w["surface"]["log_loss"] for w in fitted], axis=0)
+    crossed = [v for v in map(math.log, levels) if log_loss.min() < v < log_loss.max()]
+    if not crossed:
+        return
+    drawn = ax.contour(surface["n"], surface["d"], log_loss.T, levels=crossed, colors=INK, linewidths=1.0,
+                       linestyles="-" if 2 * len(known) > len(worlds) else "--")
+    ax.clabel(drawn, fmt=lambda v: f"{math.exp(v):.2g}", fontsize=7, inline_spacing=2)
 
 
 def _numbers(ax: Axes, grid: Sequence[_Axis], values: Any, side: float) -> None:

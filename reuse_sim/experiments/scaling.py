@@ -133,8 +133,8 @@ def measure(
     metrics: dict[str, float | None] = dict.fromkeys(m.name for m in LAW)
     if fit.law:
         metrics |= {"scaling/r_squared": fit.r_squared, "scaling/misfit": fit.residual_sd}
-    if fit.law and fit.se and not fit.why:
-        for key in ("alpha_n", "alpha_d"):
+    for key in ("alpha_n", "alpha_d"):
+        if fit.law and fit.se and key not in fit.unknown:
             metrics |= {f"scaling/{key}": getattr(fit.law, key), f"scaling/{key}_se": getattr(fit.se, key)}
     doublings = np.column_stack([np.log2(size).ravel(), np.log2(data).ravel(), np.ones(size.size)])
     slopes = np.linalg.lstsq(doublings, np.ravel(private), rcond=None)[0]
@@ -144,11 +144,11 @@ def measure(
     silent = [name for name, value in metrics.items() if value is None]
     why = f"{fit.why} ({', '.join(silent)})" if silent else ""
     shown = {"n": list(n), "d": list(d), "loss": losses.tolist(), "private": np.asarray(private).tolist()}
-    return metrics, {**shown, "why": fit.why, **_fitted(fit, size, data)}, why
+    return metrics, {**shown, "why": fit.why, "unknown": list(fit.unknown), **_fitted(fit, size, data)}, why
 
 
 def _fitted(fit: Fit, size: Any, data: Any) -> dict[str, Any]:
-    """What the law says at the grid's points and between its ends, and its constants where they are identified."""
+    """What the law says at the grid's points and between its ends, and its constants."""
     if fit.law is None or fit.se is None:
         return {}
     n, d = (np.geomspace(axis.min(), axis.max(), FINE) for axis in (size, data))
@@ -156,11 +156,11 @@ def _fitted(fit: Fit, size: Any, data: Any) -> dict[str, Any]:
     drawn = {
         "fitted": laws.loss(fit.law, size, data).tolist(),
         "surface": {"n": n.tolist(), "d": d.tolist(), "log_loss": between.tolist()},
+        "law": asdict(fit.law),
     }
-    if fit.why:
+    if fit.unknown:
         return drawn
-    cusp = laws.cusp(fit.law, size[:, 0]).tolist()
-    return drawn | {"cusp": cusp, "constants": asdict(fit.law), "standard_errors": asdict(fit.se)}
+    return drawn | {"standard_errors": asdict(fit.se), "cusp": laws.cusp(fit.law, size[:, 0]).tolist()}
 
 
 def _grid(arms: Mapping[str, Config]) -> tuple[tuple[int, ...], tuple[int, ...]]:
