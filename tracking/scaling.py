@@ -221,6 +221,7 @@ def _frame(ax: Axes, grid: Sequence[_Axis], labels: tuple[bool, bool]) -> None:
 def _curves(ax: Axes, worlds: Sequence[Mapping[str, Any]], levels: Sequence[float]) -> None:
     """Curves of equal error of the mean over worlds of ln L by their laws, and the mean cusp of those identified."""
     import numpy as np
+    from matplotlib.patheffects import withStroke
 
     fitted = [w for w in worlds if "surface" in w]
     known = [w for w in fitted if "cusp" in w]
@@ -237,7 +238,8 @@ def _curves(ax: Axes, worlds: Sequence[Mapping[str, Any]], levels: Sequence[floa
         return
     drawn = ax.contour(surface["n"], surface["d"], log_loss.T, levels=crossed, colors=INK, linewidths=1.0,
                        linestyles="-" if 2 * len(known) > len(worlds) else "--")
-    ax.clabel(drawn, fmt=lambda v: f"{math.exp(v):.2g}", fontsize=7, inline_spacing=2)
+    for label in ax.clabel(drawn, fmt=lambda v: f"{math.exp(v):.2g}", fontsize=7, inline_spacing=2):
+        label.set_path_effects([withStroke(linewidth=2, foreground="white")])
 
 
 def _numbers(ax: Axes, grid: Sequence[_Axis], values: Any, side: float) -> None:

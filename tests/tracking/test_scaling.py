@@ -102,6 +102,9 @@ def test_the_figure_shows_what_was_measured(made):
     assert [a.get_title(loc="left") for a in above] == list(arms)
     assert [t.get_text() for t in below[0].texts][:5] == ["0.80"] * 4 + ["0.70"]
     assert [t.get_text() for t in above[3].texts] == ["no law"]
+    cells = np.array(above[0].collections[0].get_array())  # a row per D, a column per N
+    measured = [np.log(w["loss"]) for w in arms["none"]]
+    assert np.log(cells) == pytest.approx(np.mean(measured, axis=0).T)
     drawn = [next(c for c in a.collections if isinstance(c, ContourSet)) for a in above[:3]]
     for contour in drawn:  # the made-up law has the curve's level, but for straight pieces between points
         for level, path in zip(contour.levels, contour.get_paths(), strict=True):
