@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 # Lowest first; a module imports its own part of the house and what lies below it.
 FLOORS: tuple[dict[str, str], ...] = (
     dict.fromkeys(("errors", "machine", "rng", "stats", "record", "types", "nets", "engines", "train"), "ground")
-    | dict.fromkeys(("artifacts", "modules", "plugins"), "ground"),
+    | dict.fromkeys(("laws", "artifacts", "modules", "plugins"), "ground"),
     # Each domain folder is a part of its own: no folder imports a sibling.
     {name: name for name in ("worlds", "humans", "leaks", "outers", "inheritance", "specialness")},
     {"experiments": "experiments", "testing": "testing", "bench": "bench"},

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from reuse_sim.record import Expectation, Metric, RunRecord, Sweep, aggregate, verdicts
-from tracking import figures, maps, tables
+from tracking import figures, maps, scaling, tables
 from tracking.limits import limits
 from tracking.records import in_order
 
@@ -29,8 +29,9 @@ def write(sweep: Sweep, records: Sequence[RunRecord], folder: Path, *, docs: boo
     prefix = f"{sweep.scenario}-" if docs else ""
     stems = figures.write(sweep, records, folder / "figures", prefix)
     glance = maps.write(sweep, records, folder / "figures", prefix)
+    grid = scaling.write(sweep, records, folder / "figures", prefix)
     path = folder / (f"{sweep.scenario}.md" if docs else "report.md")
-    path.write_text(page(sweep, records, stems, glance), encoding="utf-8")
+    path.write_text(page(sweep, records, stems, glance, grid), encoding="utf-8")
     if docs:
         (folder / "index.md").write_text(index(folder), encoding="utf-8")
     return path
@@ -56,8 +57,11 @@ def finding(sweep: Sweep, records: Sequence[RunRecord]) -> str:
     return "The runs ended well and measured nothing."
 
 
-def page(sweep: Sweep, records: Sequence[RunRecord], stems: Mapping[str, str], glance: str | None = None) -> str:
-    """The page's text; `stems` names the figure files by metric, `glance` that of the map, if there is one."""
+def page(
+    sweep: Sweep, records: Sequence[RunRecord], stems: Mapping[str, str], glance: str | None = None,
+    grid: str | None = None,
+) -> str:
+    """The page's text; `stems` names the figure files by metric, `glance` and `grid` those of a map and of a law."""
     rows = aggregate(sweep, records)
     headline = figures.headline(sweep)
     blocks = [f"# {_line(sweep.title)}", sweep.question.strip(), "## What was found", *_found(sweep, records)]
@@ -68,6 +72,8 @@ def page(sweep: Sweep, records: Sequence[RunRecord], stems: Mapping[str, str], g
         blocks.append("Dots are worlds, bars 95 % intervals over worlds, larger dots means. Hollow dots are worlds "
                       "left undecided, which count in no mean.")
     blocks += [*tables.by_arm(sweep, rows, headline), "Mean over worlds and its 95 % interval."]
+    if grid:
+        blocks += scaling.blocks(sweep, records, grid)
     blocks += ["## Limits", "\n".join(f"- {text}" for text in limits(sweep, records))]
     blocks += ["## Method", sweep.method.strip(), f"```sh\n{sweep.command}\n```"]
     if sweep.expect:
