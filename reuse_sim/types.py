@@ -224,10 +224,12 @@ class Outer(Protocol):
     How it is taught is no part of it (`outers.training.Training`). An outer may also have
 
     - `examples`, how many of the human's answers it is shown (`Access.examples`; none where absent), and
-      `examples_from`, `on_distribution` (where absent) or `off_distribution`;
+      `examples_from`, `on_distribution` (where absent) or `off_distribution`; and `examples_of`, `human` (where absent)
+      or `teacher`, whose answers are then shown in the human's place;
     - `behaviours`, how many k of the human's further outputs it predicts beside the answers: then `answer` gives
       those, `(A, H, k, n)`, third;
     - `has_place`, False where it reads nothing of the human, so that the swap changes nothing;
+    - `reads`, `units` where it reads the human's hidden units: a swap then puts in the copy whose units match;
     - `learns`, True where it fills what is not leaked of θ2 from behaviour: a swap then puts in all bits of the other;
     - `hidden(world, net, theta, x, access) -> (A, H, n, units)`, what its answer head reads, for the probe;
     - `own(net, theta (A, p)) -> (A, q)`, the parameters that an L2 penalty falls on, where not on all.

@@ -12,9 +12,11 @@ from reuse_sim.experiments.scene import Scene
 from reuse_sim.inheritance import probe
 from reuse_sim.inheritance.figures import Society, Swaps
 from reuse_sim.leaks.reading import reveal
+from reuse_sim.nets import Mlp
 from reuse_sim.outers import examples, outputs
 from reuse_sim.outers.training import Rival
 from reuse_sim.rng import stream, streams
+from reuse_sim.specialness import symmetry
 from reuse_sim.types import Access, Outer, Schedule
 
 
@@ -51,6 +53,19 @@ def schedule(arm: Any, scene: Scene, seed: int) -> Schedule:
     return arm.leak.build().schedule(scene.net, arm.training.steps, stream(seed, "leak"))
 
 
+def matched(net: Mlp, theta: Tensor, like: Tensor) -> Tensor:
+    """The copies of humans θ `(M, p2)` whose hidden units stand in the places of the most similar ones of `like`.
+
+    A copy answers as the human does. Only perceptrons of one hidden layer have copies that are known; others stay.
+    """
+    copies = symmetry.of_net(net)
+    if copies is None:
+        return theta
+    sd = net.prior_sd(theta.dtype)
+    rows = [copies.align(t[None] / sd, one / sd)[0] * sd for t, one in zip(theta, like, strict=True)]
+    return torch.stack(rows)
+
+
 @dataclass(frozen=True)
 class Interview:
     """One arm's trained outer θ `(1, p)` and what it knows of its human when training has ended."""
@@ -73,6 +88,8 @@ class Interview:
         told = self.schedule
         if swapped and getattr(self.outer, "learns", False):
             told = replace(told, when=torch.zeros_like(told.when), flipped=torch.zeros_like(told.flipped))
+        if swapped and getattr(self.outer, "reads", "") == "units":
+            theta_human = matched(self.scene.net, theta_human, self.own)
         leaked = reveal(told, theta_human[None], self.scene.scale, self.steps)
         everyone = torch.arange(len(theta_human))
         names = [f"ask/{h}/examples" for h in range(len(theta_human))]

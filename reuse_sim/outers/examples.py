@@ -36,4 +36,6 @@ def shown(
     elsewhere = getattr(outer, "examples_from", "on_distribution") == "off_distribution"
     draw = world.off_distribution if elsewhere else world.on_distribution
     x = draw(theta_teacher, count(outer), generators)
+    if getattr(outer, "examples_of", "human") == "teacher":
+        return Examples(x, world.answer(theta_teacher, x).expand(len(theta_human), -1, -1))
     return Examples(x, world.human_answer(net, theta_human, x.expand(len(theta_human), *x.shape)))

@@ -43,6 +43,12 @@ class InContext:
     attention: Literal["softmax", "linear"]
     examples: int
     examples_from: Literal["on_distribution", "off_distribution"]
+    examples_of: Literal["human", "teacher"] = "human"
+
+    @property
+    def has_place(self) -> bool:
+        """Nothing of the human is in a context of the teacher's answers."""
+        return self.examples_of == "human"
 
     @property
     def _view(self) -> int:
@@ -153,6 +159,9 @@ def build(
     examples_from: Annotated[
         Literal["on_distribution", "off_distribution"], Field(description="where the questions of the context lie")
     ] = "on_distribution",
+    examples_of: Annotated[
+        Literal["human", "teacher"], Field(description="whose answers those are; the teacher's are a few true labels")
+    ] = "human",
 ) -> InContext:
     """An outer model that is shown some of the human's answers, and none of its bits."""
-    return InContext(width, layers, views, attention, examples, examples_from)
+    return InContext(width, layers, views, attention, examples, examples_from, examples_of)

@@ -9,6 +9,9 @@ A slot that `learns` fills in what is not leaked: θ̂2 = value + slack · tanh(
 bits allow, with φ learned from the human's behaviour alone, which it predicts by H_θ̂2 itself. With all bits leaked that
 is the slot above; with none, a human model learned by gradient descent. What is right is learned on top of it.
 
+With `reads: units` the simulated human's last hidden units (its outputs, where it has none) stand beside its answer, so
+that parts of it may be used. Swaps then put in the copy of another human whose units match this one's best.
+
 With `behaviours: k` the first k of the simulated human's other outputs stand beside its answer, and are predicted with
 it: by k more heads, or where the slot learns by those outputs themselves, so that φ is learned from them too.
 """
@@ -17,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
@@ -37,10 +40,11 @@ class Slot:
     width: int
     learns: bool = False
     behaviours: int = 0
+    reads: Literal["answer", "units"] = "answer"
 
     def _layout(self, net: Mlp) -> blocks.Layout:
-        # The question, the simulated human's answer and behaviours, the rival's answer, and 1.
-        inputs = net.sizes[0] + 3 + self.behaviours
+        # The question, the simulated human's answer, behaviours and units, the rival's answer, and 1.
+        inputs = net.sizes[0] + 3 + self.behaviours + (_place(net)[1] if self.reads == "units" else 0)
         layout = dict(blocks.trunk(self.width, inputs, self.behaviours))
         return {**layout, "free": ((net.p,), SPREAD)} if self.learns else layout
 
@@ -58,7 +62,7 @@ class Slot:
         return blocks.squash(world, answer), blocks.squash(world, said), *does
 
     def hidden(self, world: World, net: Mlp, theta: Tensor, x: Tensor, access: Access) -> Tensor:
-        """The trunk's units and its inputs, `(A, H, n, width + d + 2 + behaviours)`."""
+        """The trunk's units and its inputs but 1, `(A, H, n, units)`."""
         v, _, inputs = self._read(world, net, theta, x, access)
         return blocks.hidden(blocks.trunk_units(v, inputs), inputs[..., :-1, :])
 
@@ -81,7 +85,16 @@ class Slot:
         seen = simulated.detach()
         one = torch.ones_like(seen[..., :1, :])
         rival = torch.zeros_like(one) if access.rival is None else access.rival.unsqueeze(-2)
+        if self.reads == "units":
+            units = net.layers(value.detach(), x)[_place(net)[0]].transpose(-1, -2)
+            seen = torch.cat([seen, units], dim=-2)
         return v, simulated, blocks.asked(x, seen, rival, one)
+
+
+def _place(net: Mlp) -> tuple[int, int]:
+    """Which layer's outputs count as the human's units, and how many there are."""
+    layer = max(0, len(net.sizes) - 3)
+    return layer, net.sizes[layer + 1]
 
 
 def build(
@@ -92,6 +105,9 @@ def build(
     behaviours: Annotated[
         int, Field(ge=0, le=64, description="how many of the human's behaviours it predicts beside answers")
     ] = 0,
+    reads: Annotated[
+        Literal["answer", "units"], Field(description="of the simulated human: its answer alone, or its units as well")
+    ] = "answer",
 ) -> Slot:
     """An outer model with a place for one human's bits."""
-    return Slot(width, learns, behaviours)
+    return Slot(width, learns, behaviours, reads)

@@ -42,6 +42,7 @@ ARMS = {
     "direct": {"outer": {"use": "direct", "width": 8}},
     "filled": {"outer": {"use": "slot", "width": 8, "learns": True}, "leak": {"use": "prefix", "bits": 3}},
     "learned": {"outer": {"use": "slot", "width": 8, "learns": True}, "leak": {"use": "prefix", "bits": 0}},
+    "units": {"outer": {"use": "slot", "width": 8, "reads": "units"}},
     "few": {"training": {"steps": 30, "batch": 16, "off_batch": 8, "labelled": 20, "chosen": "disagreement"}},
     "by_human": {"training": {"steps": 30, "batch": 16, "off_batch": 8, "labels": "human", "decay": 0.01}},
     "gate": {"outer": {"use": "gate", "width": 8}},

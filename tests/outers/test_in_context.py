@@ -5,6 +5,7 @@ import itertools
 import pytest
 import torch
 
+from reuse_sim import testing
 from reuse_sim.errors import InputError
 from reuse_sim.nets import Mlp
 from reuse_sim.outers import blocks, examples, in_context, slot, training
@@ -116,6 +117,11 @@ def test_examples_are_the_answers_of_whoever_is_in_place_to_the_same_questions()
     off = show(human, in_context.build(examples=50, examples_from="off_distribution"))
     assert torch.equal(off.x, RADIUS.off_distribution(teacher, 50, streams(0, ["q0", "q1"])))
     assert show(human, slot.build()) is None
+    taught = in_context.build(examples=50, examples_of="teacher")
+    told, again = show(human, taught), show(sibling, taught)
+    assert torch.equal(told.y, again.y) and torch.equal(told.y[0], RADIUS.answer(teacher, told.x))
+    assert not taught.has_place and outer.has_place
+    testing.check_outer(in_context.build(width=4, examples=5, examples_of="teacher"), RADIUS)
 
 
 def test_training_shows_each_arm_the_answers_of_its_own_people():

@@ -6,7 +6,9 @@ import math
 import pytest
 import torch
 
+from reuse_sim import testing
 from reuse_sim.errors import InputError
+from reuse_sim.experiments.interview import matched
 from reuse_sim.inheritance import causal
 from reuse_sim.leaks import codec, prefix, reading
 from reuse_sim.outers import blocks, context, direct, examples, gate, in_context, rival, slot, training
@@ -431,3 +433,36 @@ def test_a_slot_for_several_humans_cannot_learn_one():
     outer = slot.build(learns=True)
     with pytest.raises(InputError, match="a slot that learns, for 2 humans"):
         outer.answer(RADIUS, net, outer.init(net, streams(0, ["o"])), x, access)
+
+
+# A slot that reads units -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("world", [RADIUS, MERGED], ids=["hidden layer", "none"])
+def test_a_slot_that_reads_units_sees_them_beside_the_answer(world):
+    net, access, x = handed(world, 3, 1, 1)
+    outer = slot.build(width=4, reads="units")
+    theta = outer.init(net, streams(0, ["o"]))
+    inside = outer.hidden(world, net, theta, x, access)
+    plain = slot.build(width=4)
+    without = plain.hidden(world, net, plain.init(net, streams(0, ["o"])), x, access)
+    assert inside.shape[-1] == without.shape[-1] + 3
+    units = net.layers(access.leaked.value, x)[0]
+    assert torch.allclose(inside[..., 4 + world.d + 1 : 4 + world.d + 4], units)
+    testing.check_outer(outer, world)
+
+
+def test_a_matched_copy_answers_alike_and_lies_next_to_its_like():
+    net = RADIUS.human_net(5)
+    human, other = net.init(streams(0, ["a", "b"]))
+    x = RADIUS.on_distribution(RADIUS.teacher(streams(0, ["t"])), 40, streams(0, ["x"]))[0]
+    copy = matched(net, other[None], human[None])[0]
+    assert torch.allclose(net.forward(copy, x), net.forward(other, x), atol=1e-5)
+    assert (copy - human).norm() < (other - human).norm()
+    shuffled = human.clone()
+    views, order = net.views(shuffled), torch.tensor([3, 0, 4, 1, 2])
+    for name, dim in (("weight0", 0), ("bias0", 0), ("weight1", 1)):
+        views[name].copy_(-net.views(human)[name].index_select(dim, order))  # odd units: both signs turned
+    assert torch.allclose(matched(net, shuffled[None], human[None])[0], human)
+    merged = MERGED.human_net(3).init(streams(0, ["a"]))
+    assert torch.equal(matched(MERGED.human_net(3), merged, merged + 1), merged)
