@@ -14,10 +14,13 @@ from tracking.records import in_order
 from tracking.tables import digits, named, number, plain, short
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 LEAST = 3
 """Values that an axis must have for a map to tell more than rows of dots."""
+MOST = 4
+"""Headlines that are mapped, two to a line."""
 NAME = "map"
 
 
@@ -25,7 +28,7 @@ def write(sweep: Sweep, records: Sequence[RunRecord], folder: Path, prefix: str 
     """Draw the map of a sweep over one axis of three values or more as SVG and PNG; the file's stem, None elsewhere."""
     from matplotlib import rc_context
 
-    shown = [m for m in headline(sweep) if any(r.metrics.get(m.name) is not None for r in records)][:2]
+    shown = [m for m in headline(sweep) if any(r.metrics.get(m.name) is not None for r in records)][:MOST]
     if len(sweep.axes) != 1 or max(map(len, sweep.axes.values())) < LEAST or len(sweep.arms) < 2 or not shown:
         return None
     with rc_context(STYLE):
@@ -44,31 +47,37 @@ def means(sweep: Sweep, records: Sequence[RunRecord], metric: Metric) -> list[li
 
 
 def draw(sweep: Sweep, records: Sequence[RunRecord], metrics: Sequence[Metric]) -> Figure:
-    """One map per metric, side by side; colours end at −1 and 1, or at what is there if that is less."""
+    """One map per metric, two to a line; colours end at −1 and 1, or at what is there if that is less."""
     from matplotlib.figure import Figure
 
     axis, values = next(iter(sweep.axes.items()))
-    left, gap, row = 0.2 + LETTER * max(map(len, sweep.arms)), 0.25, 0.27
-    width = (WIDTH - left - 0.1 - gap * (len(metrics) - 1)) / len(metrics)
-    height = 0.55 + row * len(sweep.arms) + 0.3
+    left, gap, side = 0.2 + LETTER * max(map(len, sweep.arms)), 0.25, 0.25 * len(sweep.arms)
+    columns = min(2, len(metrics))
+    width, line = (WIDTH - left - 0.1 - gap * (columns - 1)) / columns, side + 0.78
+    height = line * -(-len(metrics) // columns)
     drawn = Figure(figsize=(WIDTH, height))
     for i, metric in enumerate(metrics):
-        table = means(sweep, records, metric)
-        flat = [v for line in table for v in line if math.isfinite(v)]
-        most, places = min(1.0, max((abs(v) for v in flat), default=1.0)) or 1.0, digits(flat)
-        ax = drawn.add_axes(((left + i * (width + gap)) / WIDTH, 0.5 / height, width / WIDTH,
-                             row * len(sweep.arms) / height))
-        ax.imshow(table, cmap="RdBu_r", vmin=-most, vmax=most, aspect="auto")
-        for y, line in enumerate(table):
-            for x, value in enumerate(line):
-                ink = "white" if math.isfinite(value) and abs(value) > 0.7 * most else INK
-                text = number(value, places) if math.isfinite(value) else "—"
-                ax.text(x, y, text, ha="center", va="center", fontsize=8, color=ink)
+        row, column = divmod(i, columns)
+        place = (left + column * (width + gap), height - row * line - 0.28 - side, width, side)
+        ax = drawn.add_axes(tuple(p / q for p, q in zip(place, (WIDTH, height) * 2, strict=True)))
+        _map(ax, means(sweep, records, metric))
         ax.set_title(named(metric), loc="left", pad=4)
         ax.set_xticks(range(len(values)), [plain(v)[:24] for v in values])
-        ax.set_yticks(range(len(sweep.arms)), sweep.arms if i == 0 else [""] * len(sweep.arms))
-        ax.tick_params(length=0)
-        for side in ax.spines.values():
-            side.set_visible(False)
+        ax.set_yticks(range(len(sweep.arms)), sweep.arms if column == 0 else [""] * len(sweep.arms))
         ax.set_xlabel(short(axis, sweep), labelpad=2)
     return drawn
+
+
+def _map(ax: Axes, table: Sequence[Sequence[float]]) -> None:
+    """Numbers on colours."""
+    flat = [v for line in table for v in line if math.isfinite(v)]
+    most, places = min(1.0, max((abs(v) for v in flat), default=1.0)) or 1.0, digits(flat)
+    ax.imshow(table, cmap="RdBu_r", vmin=-most, vmax=most, aspect="auto")
+    for y, line in enumerate(table):
+        for x, value in enumerate(line):
+            ink = "white" if math.isfinite(value) and abs(value) > 0.65 * most else INK
+            text = number(value, places) if math.isfinite(value) else "—"
+            ax.text(x, y, text, ha="center", va="center", fontsize=8, color=ink)
+    ax.tick_params(length=0)
+    for side in ax.spines.values():
+        side.set_visible(False)
