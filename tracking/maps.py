@@ -58,8 +58,8 @@ def draw(sweep: Sweep, records: Sequence[RunRecord], metrics: Sequence[Metric]) 
     drawn = Figure(figsize=(WIDTH, height))
     for i, metric in enumerate(metrics):
         row, column = divmod(i, columns)
-        place = (left + column * (width + gap), height - row * line - 0.28 - side, width, side)
-        ax = drawn.add_axes(tuple(p / q for p, q in zip(place, (WIDTH, height) * 2, strict=True)))
+        x, y = left + column * (width + gap), height - row * line - 0.28 - side
+        ax = drawn.add_axes((x / WIDTH, y / height, width / WIDTH, side / height))
         _map(ax, means(sweep, records, metric))
         ax.set_title(named(metric), loc="left", pad=4)
         ax.set_xticks(range(len(values)), [plain(v)[:24] for v in values])
