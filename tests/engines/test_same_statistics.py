@@ -28,8 +28,8 @@ world: {{use: radius, sines: 4}}
 population: {{teachers: each, humans: 48, held_out: 12, siblings: 4}}
 human: {{use: descent, width: 6, steps: 450, rate: 0.01, batch: 32, engine: {engine}}}
 leak: {{use: prefix, bits: 16, of: own}}
-outer: {{use: context, width: 12, steps: 300, rate: 0.01, batch: 8, off_batch: 8, humans_per_step: 20,
-         behaviour_weight: 0}}
+outer: {{use: context, width: 12}}
+training: {{steps: 300, rate: 0.01, batch: 8, off_batch: 8, humans_per_step: 20, behaviour_weight: 0}}
 questions: 300
 arms: {{all: {{}}}}
 """
