@@ -74,11 +74,18 @@ def test_planted_shares_are_held_and_a_copy_is_told_from_nothing(people, share):
         assert held(parts, 0.0) <= 0.05 * GROUPS
 
 
-def test_a_sibling_in_the_humans_place_is_nothing_of_this_human(people):
+def test_with_a_sibling_in_the_humans_place_the_contrast_holds_nothing(people, request):
+    if not people["alike"]:
+        # Siblings who see one cue of five are the human's double or its opposite; so coarse a scatter is more than the
+        # jackknife over ten worlds can take: 39 of 50 here, 270 of 300 over six draws.
+        why = "the jackknife over ten worlds is too narrow here"
+        request.applymarker(pytest.mark.xfail(reason=why, strict=True))
     copy, others = mixed(people, 1.0, people["siblings"][0]), people["siblings"][1:]
-    # Where humans see one cue of five, siblings are the human's double or its opposite: with so coarse a scatter
-    # intervals over ten worlds hold the truth in nine groups of ten (132 of 150 other draws), not nineteen of twenty.
-    assert held(each(copy, people, others), 0.0) >= (ENOUGH if people["alike"] else 37)
+    assert held(each(copy, people, others), 0.0) >= ENOUGH
+
+
+def test_with_a_sibling_in_the_humans_place_swaps_hold_nothing(people):
+    copy, others = mixed(people, 1.0, people["siblings"][0]), people["siblings"][1:]
     # The swap is compared with another sibling than the one that goes in.
     figures = []
     for w in range(WORLDS):
