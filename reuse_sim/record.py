@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from reuse_sim.stats import Interval, jackknife, t_interval
+from reuse_sim.stats import Interval, ratio_interval, t_interval
 
 VERSION = 1
 FEWEST = 3
@@ -204,7 +204,7 @@ def figure(metric: Metric, records: Sequence[RunRecord], minus: Sequence[RunReco
     seeds = [s for s in sorted(arms[0]) if all(s in arm and has(arm[s]) for arm in arms)]
     if metric.pooled:
         over, under = ([[arm[s].diagnostics[p] for s in seeds] for arm in arms] for p in parts)
-        return jackknife(over, under)
+        return ratio_interval(over, under)
     columns = [[float(arm[s].metrics[metric.name] or 0.0) for s in seeds] for arm in arms]
     return t_interval(columns[0] if minus is None else [a - b for a, b in zip(*columns, strict=True)])
 

@@ -35,34 +35,56 @@ def t_interval(values: ArrayLike) -> Interval:
     return _interval(float(v.mean()), float(v.std(ddof=1)) / len(v) ** 0.5 if len(v) > 1 else np.nan, len(v))
 
 
-def jackknife(numerators: Sequence[ArrayLike], denominators: Sequence[ArrayLike]) -> Interval:
-    """Jackknife interval of Σ_w a_w / Σ_w b_w, or of the difference of two such ratios.
+def ratio_interval(numerators: Sequence[ArrayLike], denominators: Sequence[ArrayLike]) -> Interval:
+    """Interval of Σ_w a_w / Σ_w b_w, or of the difference of two such ratios.
 
     Args:
         numerators: one array `(n,)`, or two for a paired difference (first minus second).
         denominators: as `numerators`.
 
-    The estimate is the pooled ratio; its standard error comes from leaving one world out at a
-    time (Efron & Stein 1981), the limits from Student's t with n − 1 degrees of freedom.
+    The estimate is the pooled ratio. Its limits are Fieller's (1954): the ratios ρ at which a t-test of a_w − ρ b_w
+    does not tell the mean from 0. Where the denominators' own mean cannot be told from 0 that set has no end, and
+    the jackknife's limits stand in (Efron & Stein 1981; n − 1 degrees of freedom); so they do for a difference of
+    ratios whose denominators differ.
     """
     a = [np.asarray(x, dtype=float) for x in numerators]
     b = [np.asarray(x, dtype=float) for x in denominators]
     n = len(a[0])
     if n == 0:
         return Interval(np.nan, np.nan, np.nan, 0)
+    if len(a) == 2 and np.allclose(b[0], b[1], rtol=1e-12, atol=0):
+        a, b = [a[0] - a[1]], b[:1]  # one ratio: that of the differences
     signs = (1.0, -1.0)[: len(a)]
     with np.errstate(divide="ignore", invalid="ignore"):
-        full = sum(s * x.sum() / y.sum() for s, x, y in zip(signs, a, b, strict=True))
+        full = float(sum(s * x.sum() / y.sum() for s, x, y in zip(signs, a, b, strict=True)))
         if n == 1:
-            return Interval(float(full), np.nan, np.nan, 1)
+            return Interval(full, np.nan, np.nan, 1)
+        if len(a) == 1 and (limits := _fieller(a[0], b[0])):
+            return Interval(full, *limits, n)
         left_out = sum(s * (x.sum() - x) / (y.sum() - y) for s, x, y in zip(signs, a, b, strict=True))
     left_out = np.asarray(left_out)
     error = ((n - 1) / n * ((left_out - left_out.mean()) ** 2).sum()) ** 0.5
-    return _interval(float(full), float(error), n)
+    return _interval(full, float(error), n)
+
+
+def _fieller(a: np.ndarray, b: np.ndarray) -> tuple[float, float] | None:
+    """Fieller's limits, or None where they are no interval."""
+    n = len(a)
+    (var_a, cov), (_, var_b) = np.cov(a, b) * _t(n) ** 2 / n
+    square, half, rest = b.mean() ** 2 - var_b, a.mean() * b.mean() - cov, a.mean() ** 2 - var_a
+    if not square > 0:
+        return None
+    root = max(half**2 - square * rest, 0.0) ** 0.5
+    return (half - root) / square, (half + root) / square
 
 
 def _interval(mean: float, error: float, n: int) -> Interval:
+    half = _t(n) * error if n > 1 else np.nan
+    return Interval(mean, mean - half, mean + half, n)
+
+
+def _t(n: int) -> float:
+    """Student's t for the limits over n worlds."""
     from scipy.stats import t
 
-    half = float(t.ppf((1 + LEVEL) / 2, n - 1)) * error if n > 1 else np.nan
-    return Interval(mean, mean - half, mean + half, n)
+    return float(t.ppf((1 + LEVEL) / 2, n - 1))

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 
-from reuse_sim.stats import jackknife, t_interval
+from reuse_sim.stats import ratio_interval, t_interval
 
 worlds = st.lists(st.floats(-10, 10), min_size=3, max_size=20)
 
@@ -21,28 +21,56 @@ def test_t_interval_is_scipys(values):
 
 
 @given(worlds)
-def test_jackknife_with_unit_denominators_is_the_t_interval(values):
-    one, other = jackknife([values], [np.ones(len(values))]), t_interval(values)
+def test_a_ratio_with_unit_denominators_has_the_t_interval(values):
+    one, other = ratio_interval([values], [np.ones(len(values))]), t_interval(values)
     assert (one.mean, one.low, one.high) == pytest.approx((other.mean, other.low, other.high), abs=1e-9)
 
 
-def test_jackknife_of_a_paired_difference_is_that_of_the_differences():
+def test_a_paired_difference_over_the_same_denominators_has_that_of_the_differences():
     a, b = np.array([1.0, 2.0, 4.0, 3.0]), np.array([0.5, 2.5, 3.0, 1.0])
-    one, other = jackknife([a, b], [np.ones(4), np.ones(4)]), t_interval(a - b)
+    one, other = ratio_interval([a, b], [np.ones(4), np.ones(4)]), t_interval(a - b)
     assert (one.mean, one.low, one.high) == pytest.approx((other.mean, other.low, other.high))
 
 
-def test_jackknife_of_a_ratio_covers_the_truth():
-    """Nominal 95 % at 8 worlds; 1000 draws leave a standard error of .7 points."""
+def test_limits_of_a_ratio_are_where_a_t_test_turns():
+    rng = np.random.default_rng(1)
+    under = rng.gamma(4.0, 1.0, 9)
+    over = 0.4 * under + rng.normal(0, 1, 9)
+    interval = ratio_interval([over], [under])
+    for limit in (interval.low, interval.high):
+        assert scipy_stats.ttest_1samp(over - limit * under, 0).pvalue == pytest.approx(0.05, abs=1e-9)
+    assert interval.mean == pytest.approx(over.sum() / under.sum()) and interval.low < interval.mean < interval.high
+
+
+def test_where_the_denominator_may_be_0_the_jackknife_stands_in():
+    over, under = np.array([1.0, -2.0, 3.0]), np.array([5.0, -4.0, 1.0])
+    interval = ratio_interval([over], [under])
+    left_out = (over.sum() - over) / (under.sum() - under)
+    error = (2 / 3 * ((left_out - left_out.mean()) ** 2).sum()) ** 0.5
+    assert interval.high - interval.mean == pytest.approx(scipy_stats.t.ppf(0.975, 2) * error)
+    assert interval.mean == pytest.approx(1.0) and interval.mean - interval.low == pytest.approx(
+        interval.high - interval.mean)
+
+
+def test_an_exact_share_has_an_interval_without_width():
+    for under in (np.array([1.0, 2.0, 3.0]), np.array([5.0, -4.0, 1.0])):
+        interval = ratio_interval([0.25 * under], [under])
+        assert (interval.low, interval.high) == pytest.approx((0.25, 0.25))
+
+
+@pytest.mark.parametrize("centre", [2.0, 0.5])
+def test_intervals_of_a_ratio_hold_the_truth(centre):
+    """Nominal 95 % at 8 worlds, exact where the denominator stands off 0; 1000 draws leave an error of .7 points."""
     rng, hits, truth = np.random.default_rng(0), 0, 0.4
     for _ in range(1000):
-        under = rng.gamma(4.0, 1.0, 8)
-        interval = jackknife([truth * under + rng.normal(0, 1, 8)], [under])
+        under = rng.normal(centre, 0.7, 8)
+        interval = ratio_interval([truth * under + rng.normal(0, 1, 8)], [under])
         hits += interval.low <= truth <= interval.high
-    assert 0.95 - 4 * 0.007 <= hits / 1000 <= 0.95 + 4 * 0.007
+    assert hits / 1000 >= 0.95 - 4 * 0.007
+    assert centre < 2 or hits / 1000 <= 0.95 + 4 * 0.007
 
 
 @pytest.mark.parametrize("values", [[], [1.0]])
 def test_too_few_worlds_have_no_limits(values):
-    for interval in (t_interval(values), jackknife([values], [np.ones(len(values))])):
+    for interval in (t_interval(values), ratio_interval([values], [np.ones(len(values))])):
         assert np.isnan(interval.low) and np.isnan(interval.high) and interval.n == len(values)

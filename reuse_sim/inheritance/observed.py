@@ -50,7 +50,7 @@ def sibling_contrast(outer: Tensor, teacher: Tensor, human: Tensor, siblings: Te
     """Numerator and denominator of Σ⟨M − f, Z⟩ / Σ⟨H − f, Z⟩ with Z = H − mean of siblings.
 
     Expected 0 where M carries nothing of this human's own, 1 for a full copy, whatever share of the
-    failure the siblings have in common. The ratio is taken over summed worlds (`stats.jackknife`).
+    failure the siblings have in common. The ratio is taken over summed worlds (`stats.ratio_interval`).
     A sibling whose bits were leaked must be left out of `siblings` by the caller.
     """
     own = human - siblings.mean(0)

@@ -11,7 +11,7 @@ import torch
 from reuse_sim.humans import descent
 from reuse_sim.inheritance import causal, observed
 from reuse_sim.rng import streams
-from reuse_sim.stats import jackknife, t_interval
+from reuse_sim.stats import ratio_interval, t_interval
 from reuse_sim.worlds import radius, spurious
 
 GROUPS, SIZE, SIBLINGS, QUESTIONS = 50, 10, 4, 200
@@ -53,7 +53,7 @@ def each(outer, people, siblings=None, mask=None):
 def held(parts, truth) -> int:
     """Groups whose jackknife interval of the contrast holds the truth."""
     over, under = parts.unflatten(1, (GROUPS, SIZE)).tolist()
-    intervals = [jackknife([a], [b]) for a, b in zip(over, under, strict=True)]
+    intervals = [ratio_interval([a], [b]) for a, b in zip(over, under, strict=True)]
     return sum(i.low <= truth <= i.high for i in intervals)
 
 
@@ -112,7 +112,7 @@ def test_questions_as_units_of_analysis_are_a_mistake_that_shows(people):
     own = people["human"] - people["siblings"].mean(0)
     over, under = ((people[who] - people["f"]) * own for who in ("direct", "human"))
     pooled = [t.unflatten(0, (GROUPS, SIZE)).flatten(1).tolist() for t in (over, under)]
-    intervals = [jackknife([a], [b]) for a, b in zip(*pooled, strict=True)]
+    intervals = [ratio_interval([a], [b]) for a, b in zip(*pooled, strict=True)]
     assert sum(i.low <= 0 <= i.high for i in intervals) < ENOUGH
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from reuse_sim.errors import InputError
 from reuse_sim.inheritance import causal, figures, observed
 from reuse_sim.rng import stream
-from reuse_sim.stats import jackknife
+from reuse_sim.stats import ratio_interval
 
 
 def draw(*shape: int, name: str = "x") -> torch.Tensor:
@@ -47,7 +47,7 @@ def test_common_failure_gives_beta_but_no_contrast():
         right = torch.zeros(1, 200, dtype=torch.float64)
         parts.append(observed.sibling_contrast(people[5], right, people[0], people[1:5]))
         betas.append(float(observed.beta(people[5], right, people[0])))
-    interval = jackknife([[float(a) for a, _ in parts]], [[float(b) for _, b in parts]])
+    interval = ratio_interval([[float(a) for a, _ in parts]], [[float(b) for _, b in parts]])
     assert interval.low <= 0 <= interval.high and interval.high - interval.low < 0.1
     assert sum(betas) / 200 == pytest.approx(0.8, abs=0.05)  # 4 / (4 + 1)
 
