@@ -252,7 +252,11 @@ class Outer(Protocol):
 
 @dataclass(frozen=True)
 class Estimate:
-    """A specialness in bits with its interval, what kind of figure it is, and whether to believe it."""
+    """A specialness in bits with its interval, what kind of figure it is, and whether to believe it.
+
+    `bound` says what `low` and `high` are worth as statements about `quantity`: `two-sided`, both limits hold at
+    `level`; `lower`, only `low` does (S is at least that); `upper`, only `high`; `none`, neither.
+    """
 
     bits: float
     low: float
@@ -262,3 +266,10 @@ class Estimate:
     status: str
     """`converged`, or a sentence saying what is wrong and what to change."""
     diagnostics: Mapping[str, Any] = field(default_factory=dict)
+    level: float = 0.9
+    quantity: str = "specialness"
+    """What the bits are of, where it is not the specialness of the whole reference: `the basin of the start`, …"""
+    evaluations: int = 0
+    """How many θ the cost was computed for, with or without its gradient."""
+    seconds: float = 0.0
+    """Processor seconds."""

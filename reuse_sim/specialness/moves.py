@@ -1,0 +1,67 @@
+"""Moves of a whole population at once that leave exp(−βC) times the reference, or the reference inside C ≤ level, alone."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from reuse_sim.specialness.space import Space, State
+
+
+def hmc(
+    space: Space, state: State, beta: Tensor | float, step: Tensor, leapfrogs: int, generator: torch.Generator,
+    scale: Tensor | float = 1.0,
+) -> tuple[State, Tensor]:
+    """One trajectory of Hamiltonian Monte Carlo per member for the density reference · exp(−βC).
+
+    Args:
+        state: with gradients.
+        beta: one number, or one per member `(n,)`.
+        step: step sizes `(n,)` in units of `scale`; draw them around their mean so that no trajectory resonates.
+        scale: standard deviations `(d,)` of the target about which momenta are drawn, 1 where nothing is known.
+
+    Returns the population after it and each trajectory's acceptance probability `(n,)`; those that leave the
+    support or are not finite are rejected.
+    """
+    beta = torch.as_tensor(beta, dtype=state.z.dtype)
+    size = step.unsqueeze(-1)
+
+    def force(s: State) -> Tensor:
+        assert s.base_slope is not None and s.cost_slope is not None
+        return (s.base_slope - beta.reshape(-1, 1) * s.cost_slope) * scale
+
+    def energy(s: State, p: Tensor) -> Tensor:
+        return p.square().sum(-1) / 2 - s.base + beta * s.cost
+
+    momentum = torch.randn(state.z.shape, generator=generator, dtype=state.z.dtype)
+    before, now = energy(state, momentum), state
+    momentum = momentum + size / 2 * force(now)
+    for k in range(leapfrogs):
+        now = space.state(now.z + size * scale * momentum, slopes=True)
+        momentum = momentum + (size if k < leapfrogs - 1 else size / 2) * force(now)
+    accept = (before - energy(now, momentum)).nan_to_num(-torch.inf).clamp(max=0).exp()
+    chosen = torch.rand(len(accept), generator=generator, dtype=accept.dtype) < accept
+    return state.where(chosen, now), accept
+
+
+def walk(
+    space: Space, state: State, size: Tensor | float, generator: torch.Generator, beta: Tensor | float = 0.0,
+    level: Tensor | float = torch.inf, scale: Tensor | float = 1.0,
+) -> tuple[State, Tensor]:
+    """One step of each member without gradients, for the density reference · exp(−βC) restricted to C ≤ level.
+
+    Where z is standard normal this is preconditioned Crank–Nicolson, z' = √(1 − size²) z + size ξ, which leaves the
+    reference alone (Cotter et al. 2013), 0 < size ≤ 1; elsewhere a random walk z' = z + size · scale · ξ, accepted by
+    the reference's density. `size` is one number or one per member `(n,)`.
+
+    Returns the population after it and each step's acceptance probability `(n,)`.
+    """
+    noise = torch.randn(state.z.shape, generator=generator, dtype=state.z.dtype)
+    size = torch.as_tensor(size, dtype=state.z.dtype).reshape(-1, 1)
+    moved = (1 - size**2).sqrt() * state.z + size * noise if space.normal else state.z + size * scale * noise
+    now = space.state(moved)
+    log_ratio = beta * (state.cost - now.cost) + (0.0 if space.normal else now.base - state.base)
+    log_ratio = torch.where(now.cost <= level, log_ratio.nan_to_num(-torch.inf), -torch.inf)
+    accept = log_ratio.clamp(max=0).exp()
+    chosen = torch.rand(len(accept), generator=generator, dtype=accept.dtype) < accept
+    return state.where(chosen, now), accept

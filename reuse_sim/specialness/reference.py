@@ -1,0 +1,141 @@
+"""Reference measures μ over θ: what "a fraction of all humans" is a fraction of."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from reuse_sim.errors import InputError
+from reuse_sim.rng import global_state
+
+ROOT2 = math.sqrt(2)
+
+
+@runtime_checkable
+class Reference(Protocol):
+    """A proper probability measure over θ `(d,)`. Any object with these two methods will do.
+
+    One that also has `from_normal(z)` and `to_normal(theta)`, a smooth one-to-one map of standard normal z to θ,
+    lets samplers work where the measure is N(0, I): those below do.
+    """
+
+    def sample(self, n: int, generator: torch.Generator) -> Tensor:
+        """Draws `(n, d)`."""
+        ...
+
+    def log_prob(self, theta: Tensor) -> Tensor:
+        """Log density in nats of θ `(…, d)`, `(…,)`; −inf outside of the support."""
+        ...
+
+
+@dataclass(frozen=True)
+class DiagonalNormal:
+    """N(mean, diag(sd²)), `sd` `(d,)`, `mean` `(d,)` or 0; `name` says what it is in reports."""
+
+    sd: Tensor
+    name: str = "normal"
+    mean: Tensor | float = 0.0
+
+    @property
+    def dim(self) -> int:
+        return len(self.sd)
+
+    def sample(self, n: int, generator: torch.Generator) -> Tensor:
+        """Draws `(n, d)`."""
+        return self.from_normal(torch.randn(n, self.dim, generator=generator, dtype=self.sd.dtype))
+
+    def log_prob(self, theta: Tensor) -> Tensor:
+        """Log density in nats of θ `(…, d)`: `(…,)`."""
+        return -(self.to_normal(theta) ** 2 + math.log(2 * math.pi)).sum(-1) / 2 - self.sd.log().sum()
+
+    def from_normal(self, z: Tensor) -> Tensor:
+        """θ = mean + sd z."""
+        return self.mean + self.sd * z
+
+    def to_normal(self, theta: Tensor) -> Tensor:
+        """z = (θ − mean) / sd."""
+        return (theta - self.mean) / self.sd
+
+    def distribution(self) -> Any:
+        """As a Pyro distribution over one θ `(d,)`."""
+        from pyro.distributions import Normal
+
+        return Normal(self.mean + torch.zeros_like(self.sd), self.sd).to_event(1)
+
+
+def standard_normal(dim: int) -> DiagonalNormal:
+    """N(0, I) in `dim` dimensions, float64. Raises InputError unless dim is at least 1."""
+    if not (isinstance(dim, int) and dim >= 1):
+        raise InputError("standard_normal: dim", dim, "a whole number, at least 1")
+    return DiagonalNormal(torch.ones(dim, dtype=torch.float64), "standard normal")
+
+
+@dataclass(frozen=True)
+class UniformBox:
+    """Uniform on the box from `low` `(d,)` to `high` `(d,)`."""
+
+    low: Tensor
+    high: Tensor
+    name: str = "uniform on a box"
+
+    def __post_init__(self) -> None:
+        if not bool((self.high > self.low).all()):
+            raise InputError("UniformBox", f"low {self.low.tolist()}, high {self.high.tolist()}", "low < high everywhere")
+
+    @property
+    def dim(self) -> int:
+        return len(self.low)
+
+    def sample(self, n: int, generator: torch.Generator) -> Tensor:
+        """Draws `(n, d)`."""
+        unit = torch.rand(n, self.dim, generator=generator, dtype=self.low.dtype)
+        return self.low + (self.high - self.low) * unit
+
+    def log_prob(self, theta: Tensor) -> Tensor:
+        """Log density in nats of θ `(…, d)`: `(…,)`."""
+        inside = ((theta >= self.low) & (theta <= self.high)).all(-1)
+        return torch.where(inside, -(self.high - self.low).log().sum(), -torch.inf)
+
+    def from_normal(self, z: Tensor) -> Tensor:
+        """θ = low + (high − low) Φ(z)."""
+        return self.low + (self.high - self.low) * torch.special.ndtr(z)
+
+    def to_normal(self, theta: Tensor) -> Tensor:
+        """z = Φ⁻¹((θ − low) / (high − low))."""
+        return torch.special.ndtri((theta - self.low) / (self.high - self.low))
+
+
+@dataclass(frozen=True)
+class OfDistribution:
+    """A `torch.distributions` or Pyro distribution over θ `(d,)` as a reference; its draws use `generator` only."""
+
+    distribution: Any
+
+    @property
+    def name(self) -> str:
+        return type(self.distribution).__name__
+
+    def sample(self, n: int, generator: torch.Generator) -> Tensor:
+        """Draws `(n, d)`."""
+        with global_state(generator):
+            return self.distribution.sample((n,))
+
+    def log_prob(self, theta: Tensor) -> Tensor:
+        """Log density in nats of θ `(…, d)`: `(…,)`."""
+        density = self.distribution.log_prob(theta)
+        return density if density.ndim < theta.ndim else density.sum(-1)
+
+
+def as_reference(given: Any) -> Reference:
+    """`given`, or `given` as a reference where it is a distribution. Raises InputError where it can be neither."""
+    if isinstance(given, torch.distributions.Distribution):
+        return OfDistribution(given)
+    if isinstance(given, Reference):
+        return given
+    raise InputError("Problem.reference", repr(given), "standard_normal(d), DiagonalNormal, UniformBox, a distribution, "
+                     "or any object with sample(n, generator) and log_prob(theta)",
+                     "a specialness needs all its arguments")

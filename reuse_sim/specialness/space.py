@@ -1,0 +1,88 @@
+"""The coordinates samplers move in: standard normal z where the reference can be reached from it, θ itself otherwise."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from reuse_sim.specialness.problem import Problem, checked
+
+
+@dataclass(frozen=True)
+class State:
+    """A population: z `(n, d)`, log reference density of z up to a constant `(n,)`, C `(n,)`, and their gradients.
+
+    Gradients `(n, d)` are None where they were not asked for.
+    """
+
+    z: Tensor
+    base: Tensor
+    cost: Tensor
+    base_slope: Tensor | None = None
+    cost_slope: Tensor | None = None
+
+    def where(self, chosen: Tensor, other: State) -> State:
+        """`other` where `chosen` `(n,)`, else self."""
+        def pick(a: Tensor | None, b: Tensor | None) -> Tensor | None:
+            if a is None or b is None:
+                return None
+            return torch.where(chosen.unsqueeze(-1) if a.ndim == 2 else chosen, b, a)
+
+        return State(*(pick(getattr(self, k), getattr(other, k)) for k in self.__dataclass_fields__))  # type: ignore[arg-type]
+
+    def take(self, index: Tensor) -> State:
+        """The members `index` `(m,)`."""
+        parts = (getattr(self, k) for k in self.__dataclass_fields__)
+        return State(*(None if t is None else t[index] for t in parts))  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class Space:
+    """One problem in its sampler's coordinates.
+
+    Without a map from the normal, base and its gradient are the reference's own log density at z = θ.
+    """
+
+    problem: Problem
+
+    @property
+    def normal(self) -> bool:
+        """Whether z is standard normal under the reference."""
+        return hasattr(self.problem.reference, "from_normal")
+
+    def theta(self, z: Tensor) -> Tensor:
+        """θ of z `(n, d)`."""
+        return self.problem.reference.from_normal(z) if self.normal else z
+
+    def z(self, theta: Tensor) -> Tensor:
+        """z of θ `(n, d)`."""
+        return self.problem.reference.to_normal(theta) if self.normal else theta
+
+    def draw(self, n: int, generator: torch.Generator) -> Tensor:
+        """z `(n, d)` of n draws of the reference."""
+        return self.z(self.problem.reference.sample(n, generator))
+
+    def state(self, z: Tensor, slopes: bool = False) -> State:
+        """The population at z, with gradients where `slopes`. Raises InputError where the cost is NaN or misshapen."""
+        z = z.detach()
+        base = -z.square().sum(-1) / 2 if self.normal else self.problem.reference.log_prob(z)
+        if not slopes:
+            with torch.no_grad():
+                return State(z, base, checked(self.problem.cost, self.theta(z)))
+        with torch.enable_grad():
+            leaf = z.clone().requires_grad_(True)
+            theta = self.theta(leaf)
+            if self.problem.gradient is None:
+                cost = checked(self.problem.cost, theta)
+                (slope,) = torch.autograd.grad(cost.sum(), leaf)
+            else:
+                cost, upper = self.problem.gradient(theta.detach())
+                (slope,) = torch.autograd.grad(theta, leaf, upper)
+            if self.normal:
+                base_slope = -z
+            else:
+                leaf = z.clone().requires_grad_(True)
+                (base_slope,) = torch.autograd.grad(self.problem.reference.log_prob(leaf).sum(), leaf)
+        return State(z, base, cost.detach(), base_slope, slope)
