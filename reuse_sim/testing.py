@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from statistics import NormalDist
 from typing import Any
 
 import torch
@@ -21,8 +22,8 @@ from reuse_sim.nets import Mlp
 from reuse_sim.outers import examples, outputs
 from reuse_sim.plugins import ROOMS, missing_members
 from reuse_sim.rng import stream, streams
-from reuse_sim.specialness import exact
-from reuse_sim.specialness.problem import Problem
+from reuse_sim.specialness import Method, exact
+from reuse_sim.specialness.problem import LEVEL, Problem
 from reuse_sim.types import BITS, Access, Estimate, Fit, Human, LeakChannel, Leaked, Outer, Picture, Schedule, World
 from reuse_sim.worlds import linear_gaussian
 
@@ -32,8 +33,6 @@ QUESTIONS = 40
 SIGMAS = 4.0
 """How many of its own standard errors an estimate may lie from the exact value."""
 
-Estimator = Callable[[Problem, float, torch.Generator, Tensor | None], Estimate]
-"""`estimate(problem, effort, generator, start)`, as in `reuse_sim.specialness`."""
 
 
 def check_world(world: World, width: int = 4) -> None:
@@ -255,7 +254,7 @@ def check_outer(outer: Outer, world: World, width: int = 4) -> None:
         _close("hidden", part, inside[:, :1], "a human asked alone is met otherwise than beside others")
 
 
-def check_estimator(estimate: Estimator, effort: float = 1.0) -> None:
+def check_estimator(estimate: Method, effort: float = 1.0) -> None:
     """An estimate of a specialness with a closed form: within its own error, repeatable, with its three arguments.
 
     The human is linear in three inputs and has no copies, its reference normal, n = 12 questions.
@@ -267,14 +266,16 @@ def check_estimator(estimate: Estimator, effort: float = 1.0) -> None:
     net = world.human_net(1)
     (teacher,) = world.teacher(_generators()[:1])
     (x,) = world.on_distribution(teacher[None], 12, _generators("x")[:1])
-    problem = Problem.for_human(world, net, teacher, x, x, tolerance=0.2, questions="12 on-distribution questions")
+    problem = Problem.for_human(
+        world, teacher, net, x, tolerance=0.2, soft=True, questions="12 on-distribution questions"
+    )
     sd = problem.reference.sd
     truth = exact.linear_gaussian(x.double(), world.answer(teacher[None], x[None])[0].double(), sd, 0.2).bits
 
     start = 0.5 * sd
     before, random_state = start.clone(), torch.get_rng_state()
-    found = estimate(problem, effort, stream(SEED, "estimate"), start)
-    once, again = (estimate(problem, effort / 10, stream(SEED, "estimate"), start) for _ in range(2))
+    found = estimate(problem, effort, stream(SEED, "estimate"), start, LEVEL)
+    once, again = (estimate(problem, effort / 10, stream(SEED, "estimate"), start, LEVEL) for _ in range(2))
     _claim(isinstance(found, Estimate), f"estimate returned {type(found).__name__}, not an Estimate")
     _claim(torch.equal(start, before), "estimate changed the start it was given")
     _claim(torch.equal(random_state, torch.get_rng_state()), "estimate moved the global random state")
@@ -287,8 +288,8 @@ def check_estimator(estimate: Estimator, effort: float = 1.0) -> None:
     if found.status != "converged":
         _claim(" " in found.status, f"status '{found.status}' is no sentence that tells what to change")
         return
-    # Limits are at 95 %: 1.96 standard errors either side. A hundredth of a bit for what they leave out.
-    wide = SIGMAS / 1.96
+    # Limits are so many standard errors either side. A hundredth of a bit for what they leave out.
+    wide = SIGMAS / NormalDist().inv_cdf((1 + found.level) / 2)
     lowest = found.bits - wide * (found.bits - found.low) - 0.01
     highest = found.bits + wide * (found.high - found.bits) + 0.01
     above, below = found.bound in ("two-sided", "upper"), found.bound in ("two-sided", "lower")

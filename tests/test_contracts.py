@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 
-from reuse_sim import testing
+from reuse_sim import specialness, testing
 from reuse_sim.errors import InputError
 from reuse_sim.humans import descent
 from reuse_sim.leaks import prefix
@@ -92,7 +92,7 @@ SLOW = [pytest.param(f, id=name, marks=pytest.mark.slow) for name, f in METHODS.
 
 
 @pytest.mark.parametrize("estimate", [*SLOW, skeleton("my_estimator", "estimate")])
-def test_estimators(estimate: testing.Estimator) -> None:
+def test_estimators(estimate: specialness.Method) -> None:
     testing.check_estimator(estimate, effort=0.5)
 
 
@@ -343,15 +343,16 @@ def test_an_outer_that_does_not_hear_the_answers_in_its_context_is_caught() -> N
         testing.check_outer(of_class(Unheard, in_context.build(width=6)), radius.build())
 
 
-def told(bits: float = 0.0, low: float = 0.0, high: float = 0.0, **changed: Any) -> testing.Estimator:
+def told(bits: float = 0.0, low: float = 0.0, high: float = 0.0, **changed: Any) -> specialness.Method:
     """An estimator that says the same whatever it is asked."""
     arguments = {"reference": "r", "consistency": "c", "tolerance": 0.2}
-    given = {"bound": "two-sided", "kind": "global", "status": "converged", "diagnostics": arguments, **changed}
-    return lambda problem, effort, generator, start: Estimate(bits, low, high, **given)
+    given = {"bound": "two-sided", "kind": "global", "status": "converged", "diagnostics": arguments, "level": 0.95}
+    given |= changed
+    return lambda problem, effort, generator, start, level: Estimate(bits, low, high, **given)
 
 
-def noisy(problem: Any, effort: float, generator: torch.Generator, start: Any) -> Estimate:
-    return told(*[float(torch.randn(()))] * 3)(problem, effort, generator, start)
+def noisy(problem: Any, effort: float, generator: torch.Generator, start: Any, level: float) -> Estimate:
+    return told(*[float(torch.randn(()))] * 3)(problem, effort, generator, start, level)
 
 
 @pytest.mark.parametrize(
@@ -366,7 +367,7 @@ def noisy(problem: Any, effort: float, generator: torch.Generator, start: Any) -
         (noisy, "moved the global random state"),
     ],
 )
-def test_a_broken_estimator_is_caught(estimate: testing.Estimator, sentence: str) -> None:
+def test_a_broken_estimator_is_caught(estimate: specialness.Method, sentence: str) -> None:
     with pytest.raises(AssertionError, match=sentence):
         testing.check_estimator(estimate)
 

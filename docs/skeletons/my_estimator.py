@@ -14,12 +14,17 @@ from reuse_sim.types import Estimate
 ENOUGH = 100
 
 
-# `effort` scales the work; `start` is a θ the method may begin with, such as a trained human. Randomness
-# comes from `generator` only: code that knows only global randomness goes inside rng.global_state(generator).
-def estimate(problem: Problem, effort: float, generator: torch.Generator, start: Tensor | None = None) -> Estimate:
+# `effort` scales the work; `start` is a θ the method may begin with, such as a trained human; `level` is that of
+# the limits. Randomness comes from `generator` only: code that knows only global randomness goes inside
+# rng.global_state(generator).
+def estimate(
+    problem: Problem, effort: float, generator: torch.Generator, start: Tensor | None, level: float
+) -> Estimate:
     draws = max(1000, round(20_000 * effort))
     theta = problem.reference.sample(draws, generator)
-    log_weights = problem.log_likelihood(theta)  # −nβC, in nats
+    # In nats: −strength C in the soft form; of the hard event, 0 inside and −inf outside.
+    log_weights = torch.where(problem.cost(theta) <= problem.tolerance, 0.0, -torch.inf) if problem.hard else (
+        problem.log_likelihood(theta))
     weights = (log_weights - log_weights.max()).exp()
     bits = -(float(weights.mean().log() + log_weights.max())) / LN2
     error = float(weights.std() / weights.mean()) / math.sqrt(draws) / LN2
@@ -27,7 +32,7 @@ def estimate(problem: Problem, effort: float, generator: torch.Generator, start:
     # A figure comes with limits, and with one sentence a user can act on where it is not to be believed.
     effective = float(weights.sum() ** 2 / weights.square().sum())
     good = effective >= ENOUGH
-    low, high = limits(bits, error)
+    low, high = limits(bits, error, level)
     return Estimate(
         bits=bits,
         low=low,
@@ -35,5 +40,6 @@ def estimate(problem: Problem, effort: float, generator: torch.Generator, start:
         bound="two-sided" if good else "none",
         kind="global",  # the reference holds all copies of a network
         status="converged" if good else f"only {effective:.0f} draws count (< {ENOUGH}): raise effort, or take nuts",
+        level=level,
         diagnostics={"effective_draws": effective, **problem.report},  # with reference, consistency, tolerance
     )

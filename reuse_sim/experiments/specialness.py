@@ -220,7 +220,7 @@ class Scene:
     @property
     def problem(self) -> Problem:
         held = torch.cat([self.draw(kind, HELD, f"specialness/held/{kind}")[0] for kind in ("on", "off")])
-        return Problem.for_human(self.world, self.net, self.theta_teacher[0], self.x, held,
+        return Problem.for_human(self.world, self.theta_teacher[0], self.net, self.x, held=held, soft=True,
                                  tolerance=self.tolerance, questions=self.named)
 
     def fits(self, theta_human: Tensor) -> dict[str, float]:

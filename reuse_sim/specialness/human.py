@@ -1,4 +1,4 @@
-"""The problem that experiments ask about: humans of one architecture, consistent with one teacher on named questions."""
+"""What experiments ask about: humans of one architecture, consistent with one teacher on named questions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Moves of a whole population at once that leave exp(−βC) times the reference, or the reference inside C ≤ level, alone."""
+"""Moves of a whole population that leave reference · exp(−βC), or the reference inside of C ≤ level, as it is."""
 
 from __future__ import annotations
 

@@ -19,9 +19,10 @@ from pyro.infer import MCMC, NUTS
 from pyro.ops.stats import effective_sample_size, split_gelman_rubin
 from torch import Tensor
 
+from reuse_sim.errors import InputError
 from reuse_sim.rng import global_state
 from reuse_sim.specialness import bridge
-from reuse_sim.specialness.problem import Problem, limits
+from reuse_sim.specialness.problem import LEVEL, Problem, limits
 from reuse_sim.types import Estimate
 
 R_HAT, ESS, ERROR_BITS = 1.05, 100.0, 1.0
@@ -49,12 +50,14 @@ class Chains:
 
 
 def estimate(
-    problem: Problem, effort: float, generator: torch.Generator, start: Tensor | None = None
+    problem: Problem, effort: float, generator: torch.Generator, start: Tensor | None = None, level: float = LEVEL
 ) -> Estimate:
     """Sample and weigh; `effort` scales warm-up and draws, the first chain starts at `start` `(d,)` where given."""
+    if problem.hard:
+        raise InputError("estimate", "the hard event", "a soft problem", "take problem.soft(strength), or method smc")
     plan = Plan()
     plan = plan.model_copy(update={k: max(20, round(effort * getattr(plan, k))) for k in ("warmup", "draws")})
-    return weigh(problem, sample(problem, plan, generator, start), generator)
+    return weigh(problem, sample(problem, plan, generator, start), generator, level)
 
 
 def sample(problem: Problem, plan: Plan, generator: torch.Generator, start: Tensor | None = None) -> Chains:
@@ -84,14 +87,14 @@ def sample(problem: Problem, plan: Plan, generator: torch.Generator, start: Tens
     return Chains(torch.stack(draws), divergent, evaluations)
 
 
-def weigh(problem: Problem, chains: Chains, generator: torch.Generator) -> Estimate:
+def weigh(problem: Problem, chains: Chains, generator: torch.Generator, level: float = LEVEL) -> Estimate:
     """The evidence in bits from the draws, its interval, and whether the chains agree."""
     evidence = bridge.bits(problem, chains.theta, generator)
     agreement, effective = mixing(problem, chains.theta)
-    low, high = limits(evidence.bits, evidence.error)
+    low, high = limits(evidence.bits, evidence.error, level)
     share = chains.divergent / chains.theta[..., 0].numel()
     return Estimate(
-        bits=evidence.bits, low=low, high=high, bound="two-sided", kind="global",
+        bits=evidence.bits, low=low, high=high, bound="two-sided", kind="global", level=level,
         status=_status(agreement, effective, share, evidence.error),
         diagnostics={"rhat_max": agreement, "ess_min": effective, "divergent_share": share,
                      "error_bits": evidence.error, "inside_share": evidence.inside,

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from reuse_sim.errors import InputError
-from reuse_sim.specialness.reference import Reference, as_reference
+from reuse_sim.specialness.reference import as_reference
 from reuse_sim.specialness.symmetry import Symmetry
 from reuse_sim.train import descend
 
@@ -79,6 +79,13 @@ class Problem:
         theta = self.reference.sample(3, torch.Generator().manual_seed(0))
         _need(theta.shape == (3, self.dim), "reference", f"draws {tuple(theta.shape)}", f"(n, {self.dim})")
         checked(self.cost, theta)
+
+    @staticmethod
+    def for_human(world: Any, theta_teacher: Tensor, net: Any, x: Tensor, **options: Any) -> Problem:
+        """Humans of architecture `net` consistent with one teacher: `reuse_sim.specialness.human.problem`."""
+        from reuse_sim.specialness import human
+
+        return human.problem(world, theta_teacher, net, x, **options)
 
     @property
     def hard(self) -> bool:

@@ -84,7 +84,7 @@ class UniformBox:
 
     def __post_init__(self) -> None:
         if not bool((self.high > self.low).all()):
-            raise InputError("UniformBox", f"low {self.low.tolist()}, high {self.high.tolist()}", "low < high everywhere")
+            raise InputError("UniformBox", f"low {self.low.tolist()}, high {self.high.tolist()}", "low < high")
 
     @property
     def dim(self) -> int:
@@ -136,6 +136,6 @@ def as_reference(given: Any) -> Reference:
         return OfDistribution(given)
     if isinstance(given, Reference):
         return given
-    raise InputError("Problem.reference", repr(given), "standard_normal(d), DiagonalNormal, UniformBox, a distribution, "
+    raise InputError("Problem.reference", repr(given), "standard_normal(d), DiagonalNormal, UniformBox, a distribution "
                      "or any object with sample(n, generator) and log_prob(theta)",
                      "a specialness needs all its arguments")

@@ -1,4 +1,4 @@
-"""The coordinates samplers move in: standard normal z where the reference can be reached from it, θ itself otherwise."""
+"""The coordinates samplers move in: standard normal z where the reference has a map from it, otherwise θ itself."""
 
 from __future__ import annotations
 

@@ -21,8 +21,9 @@ from pyro.poutine import reparam
 from scipy.stats import chi2
 from torch import Tensor
 
+from reuse_sim.errors import InputError
 from reuse_sim.rng import global_state
-from reuse_sim.specialness.problem import LN2, Problem, limits
+from reuse_sim.specialness.problem import LEVEL, LN2, Problem, limits
 from reuse_sim.types import Estimate
 
 K_HAT, DRIFT_BITS = 0.7, 0.5
@@ -55,12 +56,14 @@ class Guide:
 
 
 def estimate(
-    problem: Problem, effort: float, generator: torch.Generator, start: Tensor | None = None
+    problem: Problem, effort: float, generator: torch.Generator, start: Tensor | None = None, level: float = LEVEL
 ) -> Estimate:
     """Fit and weigh; `effort` scales steps and draws, the guide starts at `start` `(d,)` where that is lower."""
+    if problem.hard:
+        raise InputError("estimate", "the hard event", "a soft problem", "take problem.soft(strength), or method smc")
     plan = Plan()
     plan = plan.model_copy(update={k: max(100, round(effort * getattr(plan, k))) for k in ("steps", "draws")})
-    return weigh(problem, fit(problem, plan, generator, start), plan, generator)
+    return weigh(problem, fit(problem, plan, generator, start), plan, generator, level)
 
 
 def fit(problem: Problem, plan: Plan, generator: torch.Generator, start: Tensor | None = None) -> Guide:
@@ -83,7 +86,9 @@ def fit(problem: Problem, plan: Plan, generator: torch.Generator, start: Tensor 
     return Guide(mean, factor, torch.tensor(losses) / LN2, starts)
 
 
-def weigh(problem: Problem, guide: Guide, plan: Plan, generator: torch.Generator) -> Estimate:
+def weigh(
+    problem: Problem, guide: Guide, plan: Plan, generator: torch.Generator, level: float = LEVEL
+) -> Estimate:
     """Bits by importance sampling from the guide, with the bound from the ELBO beside them.
 
     Only weights inside the cell around the guide's mean count, times the number of copies: one Gaussian
@@ -115,9 +120,11 @@ def weigh(problem: Problem, guide: Guide, plan: Plan, generator: torch.Generator
     wrong = [] if believed else [f"the guide is not the posterior ({', '.join(doubts)}): an upper bound only; try nuts"]
     if drift > DRIFT_BITS:
         wrong.append(f"the ELBO still moved by {drift:.1f} bits over the last tenth: take more steps")
-    low, high = limits(bits, error) if believed else (min(0.0, bits), max(bits, limits(bound, bound_error)[1]))
+    low, high = limits(bits, error, level)
+    if not believed:
+        low, high = min(0.0, bits), max(bits, limits(bound, bound_error, level)[1])
     return Estimate(
-        bits=bits, low=low, high=high, bound="two-sided" if believed else "upper", kind="global",
+        bits=bits, low=low, high=high, bound="two-sided" if believed else "upper", kind="global", level=level,
         status="; ".join(wrong) or "converged",
         diagnostics={"pareto_k": k, "elbo_bits": bound, "elbo_drift_bits": drift, "error_bits": error,
                      "descents_elsewhere": elsewhere, "inside_share": share,

@@ -11,7 +11,7 @@ from reuse_sim.nets import Mlp
 from reuse_sim.rng import stream
 from reuse_sim.specialness import bridge
 
-from .cases import linear, posterior, ridge
+from .known import linear, posterior, ridge
 
 
 def test_a_known_ratio_within_the_reported_error() -> None:

@@ -11,7 +11,7 @@ from scipy.integrate import dblquad
 from reuse_sim.rng import stream
 from reuse_sim.specialness import exact
 
-from .cases import linear, posterior
+from .known import linear, posterior
 
 
 def test_evidence_and_posterior_by_quadrature() -> None:

@@ -10,10 +10,9 @@ import torch
 from reuse_sim.errors import InputError
 from reuse_sim.nets import Mlp
 from reuse_sim.rng import stream
-from reuse_sim.specialness import METHODS, estimate, exact, nuts, symmetry
-from reuse_sim.specialness.problem import DiagonalNormal, Problem
+from reuse_sim.specialness import METHODS, DiagonalNormal, Problem, estimate, exact, nuts, symmetry
 
-from .cases import linear, two_basins
+from .known import linear, two_basins
 
 
 def test_a_linear_human_s_posterior_and_evidence() -> None:
@@ -66,7 +65,7 @@ def test_a_network_with_copies_against_brute_force() -> None:
     problem = Problem(
         dim=net.p, reference=DiagonalNormal(net.prior_sd(torch.float64), "initialisation prior"),
         cost=lambda theta: (net.forward(theta, x)[..., 0] - f).square().mean(-1) / f.var(correction=0),
-        tolerance=0.3, consistency="mean square over 9 points", questions=9,
+        tolerance=0.3, consistency="mean square over 9 points", strength=15.0,
         probe=lambda theta: net.forward(theta, x)[..., 0], symmetry=symmetry.of_net(net),
     )
     g, n = stream(0, "reference"), 400_000

@@ -13,7 +13,7 @@ from reuse_sim.nets import Mlp
 from reuse_sim.rng import stream
 from reuse_sim.specialness import estimate, svi
 
-from .cases import linear, ridge, two_basins
+from .known import linear, ridge, two_basins
 
 PLAN = svi.Plan(steps=600)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -21,10 +22,12 @@ def linear(d: int = 10, active: int = 6, n: int = 32, tolerance: float = 0.1, se
     (theta_1,) = world.teacher([stream(seed, "teacher")]).double()
     (x,) = world.on_distribution(theta_1[None], n, [stream(seed, "x")])
     truth = exact.linear_gaussian(x, x @ theta_1, net.prior_sd(torch.float64), tolerance)
-    problem = Problem.for_human(world, net, theta_1, x, x[:4], tolerance=tolerance, questions=f"{n} questions")
+    problem = Problem.for_human(
+        world, theta_1, net, x, held=x[:4], tolerance=tolerance, soft=True, questions=f"{n} questions"
+    )
     if scale != 1.0:
         reference = DiagonalNormal(problem.reference.sd * scale, "prior of the wrong scale")
-        problem = Problem(d, reference, problem.cost, tolerance, problem.consistency, n, problem.probe)
+        problem = replace(problem, reference=reference)
     return problem, truth
 
 
@@ -46,7 +49,7 @@ def ridge(net: Mlp, strength: float) -> tuple[Problem, float, Tensor]:
         cost=lambda theta: (theta / sd).square().mean(-1),
         tolerance=0.5 / strength,
         consistency="mean of (θ/sd)²",
-        questions=1,
+        strength=strength,
         probe=lambda theta: (theta / sd).square().sum(-1, keepdim=True),
         symmetry=symmetry.of_net(net),
     )
@@ -62,5 +65,5 @@ def two_basins(distance: float = 3.0) -> Problem:
         cost=lambda theta: (theta[:, 0].abs() - distance).square(),
         tolerance=0.05,
         consistency="squared distance of |θ₀| to where it must be",
-        questions=10,
+        strength=100.0,
     )
