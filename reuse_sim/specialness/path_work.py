@@ -138,8 +138,9 @@ def descend(
     for t in range(1, plan.steps + 1):
         work = work + (betas[t] - betas[t - 1]) * state.cost
         size = _jittered(schedule.size(betas[t]), plan.walkers, generator)
-        state, accept = moves.hmc(space, state, betas[t], size, plan.leapfrogs, generator, scale)
-        acceptance += float(accept.mean()) / plan.steps
+        if bool(torch.as_tensor(scale).any()):  # nothing moves where all is held
+            state, accept = moves.hmc(space, state, betas[t], size, plan.leapfrogs, generator, scale)
+            acceptance += float(accept.mean()) / plan.steps
         if t > (1 - END) * plan.steps:
             # E[exp(−W_t + β_t C_t) g(θ_t)] = ∫ g dμ, with g the event or its soft form.
             asked = event_cost(state)

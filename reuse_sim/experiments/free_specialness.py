@@ -1,0 +1,375 @@
+"""Does a learner get the specialness of its human for nothing, from the alternatives that its own descent visits?
+
+One cell is one world: a teacher, a human, and learners of the human. Arms are leaks: a share of the coordinates of θ₂ is
+told within the first tenth of learning and held. Of each arm's descents what they could harvest is computed, and held
+against separate samplers, which no leak concerns: of the specialness, and of the specialness *given* what leaked.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import torch
+from pydantic import BaseModel, Field, field_validator
+from torch import Tensor
+
+from reuse_sim import specialness
+from reuse_sim.artifacts import Store, Stored
+from reuse_sim.errors import InputError, Refusal
+from reuse_sim.inheritance.observed import r_squared
+from reuse_sim.nets import Mlp
+from reuse_sim.plugins import STRICT, Plugin, plugin
+from reuse_sim.record import Measured, Metric
+from reuse_sim.rng import stream, streams
+from reuse_sim.specialness import Problem, path_curvature, path_failures, path_work, plain_descent
+from reuse_sim.specialness.known import EARLY, Leak, early, given
+from reuse_sim.specialness.path_work import END, Path, Plan
+from reuse_sim.types import Estimate, World
+
+SMALLEST = 30.0
+"""Bits that S counts as at least where errors are told as its share: .1 is then the larger of 3 bits and 10 %."""
+WITHIN, AGREE, FIT = 0.1, 2.0, 0.5
+"""The share within which free and separate must agree without a leak; the bits within which the separate sampler must
+agree with itself; the R² of behaviour before which a leak must be over."""
+
+HARVESTS = {
+    "free": "path work of a descent on consistency",
+    "curvature": "curvature along that descent",
+    "own": "path work of the learner's own descent, on the human's behaviour",
+    "own_curvature": "curvature along the learner's own plain descent",
+    "replay": "path work of the descent on consistency replayed, what leaked drawn anew from the reference",
+    "restart": "path work of a descent on consistency begun anew after the leak, with nothing held",
+}
+FAILURES = {"share": path_failures.share_bits, "cosine": path_failures.cosine_bits,
+            "gaussian": path_failures.gaussian_bits}  # fmt: skip
+REUSE = ("free", "curvature", "own", "own_curvature", "replay")
+"""Those that reuse what the learner did under the leak."""
+
+METHOD = (
+    "A teacher f is drawn and a human learns it. S is −log₂ of the fraction of the initialisation prior with a mean of "
+    "(H − f)²/var f of at most the tolerance of that width. Coordinates of θ₂, a nested random share of them by arm, are "
+    "told within the first tenth of every descent and held. Harvested are: the path work (Jarzynski) and the curvature "
+    "of an annealed descent on consistency; the path work of a descent annealed on the human's behaviour, weighed by "
+    "consistency; the curvature along plain descents on behaviour (all coordinates, also those told); the path work of "
+    "the consistency path replayed with the told values drawn anew; and that of a descent begun anew. A separate "
+    "sampler gives S, twice, and the specialness given what leaked. A world is undecided where the free figure without "
+    "a leak misses S by more than 3 bits and 10 %, the two S differ by more than 2 bits, or its human is not consistent."
+)
+
+OFF = r"|x - S| / \max(S, 30)"
+METRICS = (
+    Metric("specialness/separate_bits", "bits", "S by the separate sampler, the mean of two", headline=True),
+    Metric("specialness/repeat_gap_bits", "bits", "by how much the two differ"),
+    Metric("specialness/conditional_bits", "bits", "S given what leaked, by the same sampler on what is left",
+           r"-\log_2 \Pr[C \le \tau \mid \mathrm{leaked}]", headline=True),
+    *(metric for name, what in HARVESTS.items() for metric in (
+        Metric(f"specialness/{name}_bits", "bits", what, headline=name in ("free", "own", "restart")),
+        Metric(f"specialness/{name}_over_separate", "1", f"{what}, as a share of S",
+               headline=name in ("free", "own", "restart")),
+        Metric(f"specialness/{name}_off", "share", f"error of it; 1 where there is no result. {WITHIN:g} is the larger "
+               "of 3 bits and 10 %", OFF))),
+    Metric("specialness/free_minus_conditional", "bits", "free less conditional bits", headline=True),
+    Metric("specialness/conditional_off", "share", "error of the free figure as one of the conditional bits",
+           r"|x - S_c| / \max(S_c, 30)"),
+    Metric("specialness/reuse_off", "share", f"smallest error of the five that reuse the learner: {', '.join(REUSE)}"),
+    Metric("specialness/restart_within", "share", "worlds whose restart is within the larger of 3 bits and 10 %"),
+    Metric("specialness/restart_reached", "share", "worlds whose restart reaches the tolerance"),
+    *(Metric(f"specialness/{name}_bits", "bits", f"no definition: {what}, of the learner's iterates") for name, what in (
+        ("share", "consistent iterates"), ("cosine", "steps against gradients"), ("gaussian", "a normal about them"))),
+    Metric("specialness/alternatives", "share", "spread of the learner's iterates after the leak over that of the "
+           "reference, mean over coordinates, each at most 1", headline=True),
+    Metric("specialness/leak_fit", "R²", "behaviour fit of the learner when the leak is over; 1 where all is told"),
+    Metric("specialness/learner_fit", "R²", "behaviour fit of the learner at its end"),
+    Metric("specialness/own_flops_ratio", "1", "FLOPs of the own path with all its walkers over those of one learner"),
+    Metric("specialness/curvature_flops_ratio", "1", "FLOPs of the own curvature over those of one learner"),
+    Metric("specialness/consistency", "", "C of the human"),
+    Metric("human/on_fit", "R²", "fit of the human to the teacher, on-distribution"),
+    Metric("human/off_fit", "R²", "fit of the human to the teacher, off-distribution"),
+)  # fmt: skip
+
+
+class Learner(BaseModel):
+    """`count` plain descents by Adam on the human's behaviour, each from its own draw of the reference."""
+
+    model_config = STRICT
+    count: int = Field(8, ge=2, le=1024)
+    steps: int = Field(600, ge=20, le=1_000_000)
+    rate: float = Field(0.02, gt=0, le=10)
+
+
+class Separate(BaseModel):
+    """The sampler that no leak concerns: one of `specialness.METHODS` for hard events."""
+
+    model_config = STRICT
+    method: str = "path_work"
+    effort: float = Field(2.0, gt=0, le=1000)
+
+
+class Config(BaseModel):
+    model_config = STRICT
+
+    world: Annotated[Plugin, plugin("worlds")]
+    human: Annotated[Plugin, plugin("humans")]
+    questions: int = Field(128, ge=2, le=100_000, description="on-distribution questions that C is the mean over")
+    watched: int = Field(128, ge=2, le=100_000, description="others, of which the learner knows the human's answers")
+    tolerances: dict[int, float] = Field(description="the largest C that counts as consistent, by the human's width")
+    leak: float = Field(0.0, ge=0, le=1, description="share of the coordinates of θ₂ that are told early")
+    path: Plan = Plan()
+    learner: Learner = Learner()
+    separate: Separate = Separate()
+
+    @field_validator("tolerances")
+    @classmethod
+    def _above_0(cls, tolerances: dict[int, float]) -> dict[int, float]:
+        if not all(t > 0 for t in tolerances.values()):
+            raise ValueError("tolerances above 0")
+        return tolerances
+
+
+def check(arms: Mapping[str, Config]) -> None:
+    """Raises InputError where a human's width has no tolerance, or the separate sampler does not exist."""
+    for name, arm in arms.items():
+        width = _net(arm).sizes[1]
+        if width not in arm.tolerances:
+            raise InputError(f"arm {name}: tolerances", sorted(arm.tolerances), f"one for width {width}")
+        if arm.separate.method not in specialness.METHODS:
+            raise InputError(f"arm {name}: separate.method", arm.separate.method, f"one of {[*specialness.METHODS]}")
+
+
+def cell(arms: Mapping[str, Config], seed: int, store: Store) -> Mapping[str, Measured]:
+    """One world under every leak. Raises Refusal where the human's training broke."""
+    out = {}
+    for name, arm in arms.items():
+        about = {k: getattr(arm, k) for k in ("world", "human", "questions", "watched")}
+        about["tolerance"] = _tolerance(arm)
+        people = store.stage("free: people", train_people, config=about, seed=seed)
+        if people.values["broken"]:
+            raise Refusal(f"the human's training broke: {people.values['broken'][0]}; lower human.rate")
+
+        def stage(what: str, function: Any, people: Stored = people, **more: Any) -> dict[str, Any]:
+            return dict(store.stage(f"free: {what}", function, people, config=about | more, seed=seed).values)
+
+        separate = stage("separate", sample, separate=arm.separate)
+        given_leak = stage("conditional", sample_given, separate=arm.separate, leak=arm.leak)
+        walked = {leak: stage("paths", walk, path=arm.path, leak=leak) for leak in {arm.leak, 0.0}}
+        found = {**walked[arm.leak], **stage("learners", learn, learner=arm.learner, leak=arm.leak)}
+        found["restart"] = stage("restart", restart, path=arm.path)["restart"]
+        metrics = figures(found, separate["twice"], given_leak["given"], _told(arm))
+        consistency = {k: v for k, v in people.values.items() if k != "broken"}
+        without = walked[0.0]["free"]
+        trouble = doubts(separate["twice"], without, consistency["specialness/consistency"], _tolerance(arm))
+        late = arm.leak < 1 and metrics["specialness/leak_fit"] > FIT
+        trouble += [f"the learner's fit was {metrics['specialness/leak_fit']:.2f} before the leak was over"] * late
+        silent = [m.name for m in METRICS if (metrics | consistency).get(m.name) is None]
+        reasons = [*trouble, f"no result for {', '.join(silent)}"] if silent else trouble
+        statuses = {k: v for k, v in found.items() if k in HARVESTS}
+        out[name] = Measured(
+            {m.name: (metrics | consistency).get(m.name) for m in METRICS},
+            {**statuses, "separate": separate["twice"], "conditional": given_leak["given"]},
+            hashlib.sha256(people.sha256.encode()).hexdigest(), "undecided" if trouble else "ok", "; ".join(reasons),
+        )  # fmt: skip
+    return out
+
+
+def figures(
+    found: Mapping[str, Any], twice: Sequence[Mapping[str, Any]], conditional: Mapping[str, Any] | None,
+    told: Mapping[str, float],
+) -> dict[str, Any]:
+    """The metrics of one arm: harvests and estimates as plain dictionaries, None where there is no result."""  # fmt: skip
+    s = sum(e["bits"] for e in twice) / len(twice)
+    out: dict[str, Any] = {
+        "specialness/separate_bits": s,
+        "specialness/repeat_gap_bits": abs(twice[0]["bits"] - twice[1]["bits"]),
+        "specialness/conditional_bits": conditional["bits"] if conditional else None,
+    }
+    for name in HARVESTS:
+        bits = _bits(found[name])
+        out[f"specialness/{name}_bits"] = bits
+        out[f"specialness/{name}_over_separate"] = None if bits is None else bits / max(s, 1e-9)
+        out[f"specialness/{name}_off"] = 1.0 if bits is None else abs(bits - s) / max(s, SMALLEST)
+    free = _bits(found["free"])
+    if free is not None and conditional:
+        gap = free - conditional["bits"]
+        out["specialness/free_minus_conditional"] = gap
+        out["specialness/conditional_off"] = abs(gap) / max(conditional["bits"], SMALLEST)
+    out["specialness/reuse_off"] = min(out[f"specialness/{name}_off"] for name in REUSE)
+    out["specialness/restart_within"] = float(out["specialness/restart_off"] <= WITHIN)
+    out["specialness/restart_reached"] = float(_bits(found["restart"]) is not None)
+    return out | found["learner"] | told
+
+
+def doubts(twice: Sequence[Mapping[str, Any]], free: Mapping[str, Any], consistency: float, tol: float) -> list[str]:
+    """Why a world decides nothing, sentence by sentence."""
+    s, gap = sum(e["bits"] for e in twice) / 2, abs(twice[0]["bits"] - twice[1]["bits"])
+    bits, out = _bits(free), []
+    if consistency > tol:
+        out.append(f"the human itself is not consistent (C = {consistency:.3g} > {tol:.3g})")
+    if any(_bits(e) is None for e in twice) or gap > AGREE:
+        out.append(f"the separate sampler does not agree with itself ({gap:.1f} bits): raise separate.effort")
+    if bits is None or abs(bits - s) > WITHIN * max(s, SMALLEST):
+        got = "gives no result" if bits is None else f"is {bits:.1f} where S is {s:.1f} bits"
+        out.append(f"without a leak the free figure {got}: raise path.steps")
+    return out
+
+
+def memory_bytes(arms: Mapping[str, Config]) -> int:
+    """Peak of one cell in float64: walkers' answers with their gradients, and the Hessians of one path."""
+    def one(c: Config) -> int:
+        net, at_once = _net(c), max(c.path.walkers, c.learner.count, 64)
+        answers = at_once * max(c.questions, c.watched) * 8 * sum(net.sizes)
+        return 8 * (answers + 4 * path_curvature.POINTS * net.p**2 + 4 * c.learner.steps * c.learner.count * net.p)
+
+    return max(map(one, arms.values())) + 2**29  # and the libraries themselves
+
+
+# Stages ----------------------------------------------------------------------------------------------
+
+
+def train_people(config: Mapping[str, Any], seed: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """θ1 `(1, p1)` and θ2 `(1, p2)`, the human's C and fits."""
+    world, human = config["world"].build(), config["human"].build()
+    theta_1 = world.teacher([stream(seed, "teacher")])
+    fit = human.train(world, human.init(world, [stream(seed, "human/init")]), theta_1,
+                      [stream(seed, "human/questions")])  # fmt: skip
+    tensors = {"theta_teacher": theta_1, "theta_human": fit.theta}
+    scene = Scene(tensors, config, seed)
+    values: dict[str, Any] = {"specialness/consistency": float(scene.problem.cost(scene.theta_2[None])),
+                              "broken": list(fit.broken.values())}  # fmt: skip
+    for kind, source in (("on", world.on_distribution), ("off", world.off_distribution)):
+        x = source(theta_1, 4096, [stream(seed, f"ask/{kind}")])
+        answers = world.human_answer(scene.net, fit.theta, x)
+        values[f"human/{kind}_fit"] = float(r_squared(answers, world.answer(theta_1, x)))
+    return tensors, values
+
+
+def sample(people: Stored, config: Mapping[str, Any], seed: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """S by the separate sampler, on two streams."""
+    problem, how = Scene(people.tensors, config, seed).problem, config["separate"]
+    generators = [stream(seed, f"separate/{k}") for k in range(2)]
+    return {}, {"twice": [asdict(specialness.estimate(problem, how.method, how.effort, generator=g))
+                          for g in generators]}  # fmt: skip
+
+
+def sample_given(people: Stored, config: Mapping[str, Any], seed: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """S given what leaked; all being told, 0 bits where the human is consistent and nothing where it is not."""
+    scene, how = Scene(people.tensors, config, seed), config["separate"]
+    known = scene.known(config["leak"])
+    if bool(known.all()):
+        inside = float(scene.problem.cost(scene.theta_2[None])) <= scene.problem.tolerance
+        return {}, {"given": {"bits": 0.0, "status": "by construction"} if inside else None}
+    left = given(scene.problem, scene.theta_2, known) if bool(known.any()) else scene.problem
+    found = specialness.estimate(left, how.method, how.effort, generator=stream(seed, "separate/given"))
+    return {}, {"given": asdict(found) if _bits(asdict(found)) is not None else None}
+
+
+def walk(people: Stored, config: Mapping[str, Any], seed: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """What annealed descents under one leak could harvest: free, its curvature, own, replay."""
+    scene, plan = Scene(people.tensors, config, seed), config["path"]
+    problem, known = scene.problem, scene.known(config["leak"])
+    leak = early(scene.theta_2, known)
+    quantity = "specialness given what leaked" if bool(known.any()) else "specialness"
+
+    def path(name: str, leak: Leak, **more: Any) -> Path:
+        return path_work.descend(problem, plan, stream(seed, name), leak, **more)
+
+    free = path("path/free", leak, keep=200)
+    own = path("path/own", leak, along=scene.behaviour)
+    drawn = problem.reference.sample(plan.walkers, stream(seed, "path/anew"))
+    anew = path("path/free", Leak(drawn, leak.when), schedule=free.schedule)
+    found = {"free": path_work.weigh(problem, free, quantity=quantity),
+             "own": path_work.weigh(problem, own, quantity=quantity), "replay": path_work.weigh(problem, anew)}
+    if len(free.theta):
+        found["curvature"] = path_curvature.weigh(problem, free.theta[:, :4])
+    return {}, {"curvature": None, **{name: _plain(e) for name, e in found.items()}}
+
+
+def restart(people: Stored, config: Mapping[str, Any], seed: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The same descent on consistency begun anew, with nothing held."""
+    problem = Scene(people.tensors, config, seed).problem
+    path = path_work.descend(problem, config["path"], stream(seed, "path/restart"))
+    return {}, {"restart": _plain(path_work.weigh(problem, path))}
+
+
+def learn(people: Stored, config: Mapping[str, Any], seed: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Plain descents on the human's behaviour, and what their iterates could tell."""
+    scene, how = Scene(people.tensors, config, seed), config["learner"]
+    problem, leak = scene.problem, early(scene.theta_2, scene.known(config["leak"]))
+    path = plain_descent.iterates(scene.behaviour, stream(seed, "learners"), count=how.count, steps=how.steps,
+                                  rate=how.rate, leak=leak)  # fmt: skip
+    over = round(EARLY * how.steps) + 1
+    spread = path.z[over:].flatten(0, 1).var(0).clamp(max=1).mean()
+    fit = [float(1 - scene.behaviour.cost(path.theta[at]).median()) for at in (over, -1)]
+    learner = {"specialness/alternatives": float(spread), "specialness/leak_fit": fit[0],
+               "specialness/learner_fit": fit[1]}  # fmt: skip
+    for name, bits_of in FAILURES.items():
+        learner[f"specialness/{name}_bits"] = float(bits_of(problem, path).mean())
+    curvature = path_curvature.weigh(problem, path.theta[:, :4])
+    return {}, {"learner": learner, "own_curvature": _plain(curvature)}
+
+
+# Parts -----------------------------------------------------------------------------------------------
+
+
+class Scene:
+    """One world in float64: its problem, its human, and what the learner sees of the human."""
+
+    def __init__(self, tensors: Mapping[str, Tensor], config: Mapping[str, Any], seed: int) -> None:
+        self.seed, self.world = seed, config["world"].build()
+        self.net: Mlp = config["human"].build().net(self.world)
+        theta_1, self.theta_2 = tensors["theta_teacher"], tensors["theta_human"][0].double()
+        world: World = self.world
+        x, self.watched = (world.on_distribution(theta_1, config[n], [stream(seed, n)])[0]
+                           for n in ("questions", "watched"))  # fmt: skip
+        self.problem = Problem.for_human(
+            world, theta_1[0], self.net, x, tolerance=config["tolerance"],
+            questions=f"{len(x)} on-distribution questions of the {config['world'].use} world",
+        )  # fmt: skip
+
+    @property
+    def behaviour(self) -> Problem:
+        """The learner's own loss: the mean of (H_θ − H)²/var H over the watched questions."""
+        x, world, net = self.watched.double(), self.world, self.net
+        human = world.human_answer(net, self.theta_2[None], x)[0]
+        variance = human.var(correction=0)
+
+        def cost(theta: Tensor) -> Tensor:
+            return (world.human_answer(net, theta, x) - human).square().mean(-1) / variance
+
+        words = f"mean of (H_θ - H)²/var H over {len(x)} on-distribution questions"
+        return Problem(net.p, self.problem.reference, cost, self.problem.tolerance, words)
+
+    def known(self, share: float) -> Tensor:
+        """Which coordinates `(d,)` leak: those of a smaller share among those of a larger."""
+        order = torch.randperm(self.net.p, generator=stream(self.seed, "leak"))
+        known = torch.zeros(self.net.p, dtype=torch.bool)
+        known[order[: round(share * self.net.p)]] = True
+        return known
+
+
+def _told(arm: Config) -> dict[str, float]:
+    """FLOPs: 2 p for an answer, 6 p with its gradient, 12 p for a row of its Hessian."""
+    p, plan, learner = _net(arm).p, arm.path, arm.learner
+    learning = 6 * p * learner.steps * arm.watched
+    walking = plan.walkers * plan.steps * (6 * p * plan.leapfrogs * arm.watched + END * 2 * p * arm.questions)
+    curving = path_curvature.POINTS * (p * 12 * p * arm.questions + 10 * p**3)
+    return {"specialness/own_flops_ratio": walking / learning, "specialness/curvature_flops_ratio": curving / learning}
+
+
+def _net(arm: Config) -> Mlp:
+    return arm.human.build().net(arm.world.build())
+
+
+def _tolerance(arm: Config) -> float:
+    return arm.tolerances[_net(arm).sizes[1]]
+
+
+def _bits(estimate: Mapping[str, Any] | None) -> float | None:
+    """The bits, None where the descent never came to the tolerance."""
+    return None if estimate is None or "no result" in estimate["status"] else estimate["bits"]
+
+
+def _plain(estimate: Estimate) -> dict[str, Any]:
+    return asdict(estimate)
