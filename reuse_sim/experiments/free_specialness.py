@@ -1,13 +1,12 @@
 """Does a learner get the specialness of its human for nothing, from the alternatives that its own descent visits?
 
-One cell is one world: a teacher, a human, and learners of the human. Arms are leaks: a share of the coordinates of θ₂ is
-told within the first tenth of learning and held. Of each arm's descents what they could harvest is computed, and held
-against separate samplers, which no leak concerns: of the specialness, and of the specialness *given* what leaked.
+One cell is one world: a teacher, a human, and learners of the human. Arms are leaks: a share of the coordinates of θ₂
+is told early in a descent and held. What each arm's descents could harvest of their paths is computed, and held against
+separate samplers, which no leak concerns: of the specialness, and of the specialness *given* what leaked.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Annotated, Any
@@ -23,9 +22,9 @@ from reuse_sim.inheritance.observed import r_squared
 from reuse_sim.nets import Mlp
 from reuse_sim.plugins import STRICT, Plugin, plugin
 from reuse_sim.record import Measured, Metric
-from reuse_sim.rng import stream, streams
+from reuse_sim.rng import stream
 from reuse_sim.specialness import Problem, path_curvature, path_failures, path_work, plain_descent
-from reuse_sim.specialness.known import EARLY, Leak, early, given
+from reuse_sim.specialness.known import Leak, early, given
 from reuse_sim.specialness.path_work import END, Path, Plan
 from reuse_sim.types import Estimate, World
 
@@ -50,13 +49,15 @@ REUSE = ("free", "curvature", "own", "own_curvature", "replay")
 
 METHOD = (
     "A teacher f is drawn and a human learns it. S is −log₂ of the fraction of the initialisation prior with a mean of "
-    "(H − f)²/var f of at most the tolerance of that width. Coordinates of θ₂, a nested random share of them by arm, are "
-    "told within the first tenth of every descent and held. Harvested are: the path work (Jarzynski) and the curvature "
-    "of an annealed descent on consistency; the path work of a descent annealed on the human's behaviour, weighed by "
-    "consistency; the curvature along plain descents on behaviour (all coordinates, also those told); the path work of "
-    "the consistency path replayed with the told values drawn anew; and that of a descent begun anew. A separate "
-    "sampler gives S, twice, and the specialness given what leaked. A world is undecided where the free figure without "
-    "a leak misses S by more than 3 bits and 10 %, the two S differ by more than 2 bits, or its human is not consistent."
+    "(H − f)²/var f of at most the tolerance of that width. Of the human's coordinates a random share, by arm and "
+    "nested, is told within the first tenth of an annealed descent (sooner in a plain one) and held. Harvested are: "
+    "the path work (Jarzynski) and the curvature of a descent annealed on consistency; the path work of one annealed "
+    "on the human's behaviour, its iterates weighed by consistency; the curvature along plain descents on behaviour, "
+    "of told coordinates too; the path work of the path on consistency replayed with the told values drawn anew; and "
+    "that of a descent begun anew with nothing held. A separate sampler gives S, twice, and S given what leaked. A "
+    "world is undecided where the free figure without a leak misses S by more than 3 bits and 10 %, the two S differ by "
+    "more than 2 bits, or the human itself is not consistent; an arm, where its learner was good before the leak was "
+    "over."
 )
 
 OFF = r"|x - S| / \max(S, 30)"
@@ -77,8 +78,9 @@ METRICS = (
     Metric("specialness/reuse_off", "share", f"smallest error of the five that reuse the learner: {', '.join(REUSE)}"),
     Metric("specialness/restart_within", "share", "worlds whose restart is within the larger of 3 bits and 10 %"),
     Metric("specialness/restart_reached", "share", "worlds whose restart reaches the tolerance"),
-    *(Metric(f"specialness/{name}_bits", "bits", f"no definition: {what}, of the learner's iterates") for name, what in (
-        ("share", "consistent iterates"), ("cosine", "steps against gradients"), ("gaussian", "a normal about them"))),
+    *(Metric(f"specialness/{name}_bits", "bits", f"of the learner's iterates, no specialness: {what}")
+      for name, what in (("share", "the share that is consistent"), ("cosine", "their steps against the gradient"),
+                         ("gaussian", "a normal about them"))),
     Metric("specialness/alternatives", "share", "spread of the learner's iterates after the leak over that of the "
            "reference, mean over coordinates, each at most 1", headline=True),
     Metric("specialness/leak_fit", "R²", "behaviour fit of the learner when the leak is over; 1 where all is told"),
@@ -95,9 +97,10 @@ class Learner(BaseModel):
     """`count` plain descents by Adam on the human's behaviour, each from its own draw of the reference."""
 
     model_config = STRICT
-    count: int = Field(8, ge=2, le=1024)
-    steps: int = Field(600, ge=20, le=1_000_000)
-    rate: float = Field(0.02, gt=0, le=10)
+    count: int = Field(default=8, ge=2, le=1024)
+    steps: int = Field(default=1200, ge=20, le=1_000_000)
+    rate: float = Field(default=0.01, gt=0, le=10)
+    told_by: float = Field(default=0.05, gt=0, le=1, description="the share of its steps within which the leak is over")
 
 
 class Separate(BaseModel):
@@ -105,7 +108,7 @@ class Separate(BaseModel):
 
     model_config = STRICT
     method: str = "path_work"
-    effort: float = Field(2.0, gt=0, le=1000)
+    effort: float = Field(default=1.0, gt=0, le=1000)
 
 
 class Config(BaseModel):
@@ -141,45 +144,45 @@ def check(arms: Mapping[str, Config]) -> None:
 
 def cell(arms: Mapping[str, Config], seed: int, store: Store) -> Mapping[str, Measured]:
     """One world under every leak. Raises Refusal where the human's training broke."""
-    out = {}
-    for name, arm in arms.items():
-        about = {k: getattr(arm, k) for k in ("world", "human", "questions", "watched")}
-        about["tolerance"] = _tolerance(arm)
-        people = store.stage("free: people", train_people, config=about, seed=seed)
-        if people.values["broken"]:
-            raise Refusal(f"the human's training broke: {people.values['broken'][0]}; lower human.rate")
+    return {name: measure(arm, seed, store) for name, arm in arms.items()}
 
-        def stage(what: str, function: Any, people: Stored = people, **more: Any) -> dict[str, Any]:
-            return dict(store.stage(f"free: {what}", function, people, config=about | more, seed=seed).values)
 
-        separate = stage("separate", sample, separate=arm.separate)
-        given_leak = stage("conditional", sample_given, separate=arm.separate, leak=arm.leak)
-        walked = {leak: stage("paths", walk, path=arm.path, leak=leak) for leak in {arm.leak, 0.0}}
-        found = {**walked[arm.leak], **stage("learners", learn, learner=arm.learner, leak=arm.leak)}
-        found["restart"] = stage("restart", restart, path=arm.path)["restart"]
-        metrics = figures(found, separate["twice"], given_leak["given"], _told(arm))
-        consistency = {k: v for k, v in people.values.items() if k != "broken"}
-        without = walked[0.0]["free"]
-        trouble = doubts(separate["twice"], without, consistency["specialness/consistency"], _tolerance(arm))
-        late = arm.leak < 1 and metrics["specialness/leak_fit"] > FIT
-        trouble += [f"the learner's fit was {metrics['specialness/leak_fit']:.2f} before the leak was over"] * late
-        silent = [m.name for m in METRICS if (metrics | consistency).get(m.name) is None]
-        reasons = [*trouble, f"no result for {', '.join(silent)}"] if silent else trouble
-        statuses = {k: v for k, v in found.items() if k in HARVESTS}
-        out[name] = Measured(
-            {m.name: (metrics | consistency).get(m.name) for m in METRICS},
-            {**statuses, "separate": separate["twice"], "conditional": given_leak["given"]},
-            hashlib.sha256(people.sha256.encode()).hexdigest(), "undecided" if trouble else "ok", "; ".join(reasons),
-        )  # fmt: skip
-    return out
+def measure(arm: Config, seed: int, store: Store) -> Measured:
+    """One arm; what it shares with another is computed once."""
+    about = {k: getattr(arm, k) for k in ("world", "human", "questions", "watched")} | {"tolerance": _tolerance(arm)}
+    people = store.stage("learned human", train_people, config=about, seed=seed)
+    if people.values["broken"]:
+        raise Refusal(f"the human's training broke: {people.values['broken'][0]}; lower human.rate")
+
+    def stage(name: str, function: Any, **more: Any) -> dict[str, Any]:
+        return dict(store.stage(name, function, people, config=about | more, seed=seed).values)
+
+    twice = stage("specialness apart", sample, separate=arm.separate)["twice"]
+    conditional = twice[0] | {"bits": mean_bits(twice)}
+    if arm.leak:
+        conditional = stage("given what leaked", sample_given, separate=arm.separate, leak=arm.leak)["given"]
+    unleaked = stage("annealed descents", walk, path=arm.path, leak=0.0)
+    found = stage("annealed descents", walk, path=arm.path, leak=arm.leak)
+    found |= stage("plain descents", learn, learner=arm.learner, leak=arm.leak)
+    found |= stage("descent begun anew", restart, path=arm.path)
+
+    human = {k: v for k, v in people.values.items() if k != "broken"}
+    metrics = human | figures(found, twice, conditional) | found["learner"] | _flops(arm)
+    trouble = doubts(twice, unleaked["free"], human["specialness/consistency"], _tolerance(arm))
+    if 0 < arm.leak < 1 and metrics["specialness/leak_fit"] > FIT:
+        trouble.append(f"the learner's fit was {metrics['specialness/leak_fit']:.2f} when the leak was over")
+    silent = [m.name for m in METRICS if metrics.get(m.name) is None]
+    reason = "; ".join([*trouble, *([f"no result: {', '.join(silent)}"] if silent else [])])
+    diagnostics = {k: v for k, v in found.items() if k in HARVESTS} | {"separate": twice, "conditional": conditional}
+    return Measured({m.name: metrics.get(m.name) for m in METRICS}, diagnostics, people.sha256,
+                    "undecided" if trouble else "ok", reason)  # fmt: skip
 
 
 def figures(
-    found: Mapping[str, Any], twice: Sequence[Mapping[str, Any]], conditional: Mapping[str, Any] | None,
-    told: Mapping[str, float],
+    found: Mapping[str, Any], twice: Sequence[Mapping[str, Any]], conditional: Mapping[str, Any] | None
 ) -> dict[str, Any]:
-    """The metrics of one arm: harvests and estimates as plain dictionaries, None where there is no result."""  # fmt: skip
-    s = sum(e["bits"] for e in twice) / len(twice)
+    """The metrics of the harvests of one arm, given as estimates in plain values, None where there is no result."""
+    s = mean_bits(twice)
     out: dict[str, Any] = {
         "specialness/separate_bits": s,
         "specialness/repeat_gap_bits": abs(twice[0]["bits"] - twice[1]["bits"]),
@@ -198,12 +201,12 @@ def figures(
     out["specialness/reuse_off"] = min(out[f"specialness/{name}_off"] for name in REUSE)
     out["specialness/restart_within"] = float(out["specialness/restart_off"] <= WITHIN)
     out["specialness/restart_reached"] = float(_bits(found["restart"]) is not None)
-    return out | found["learner"] | told
+    return out
 
 
 def doubts(twice: Sequence[Mapping[str, Any]], free: Mapping[str, Any], consistency: float, tol: float) -> list[str]:
     """Why a world decides nothing, sentence by sentence."""
-    s, gap = sum(e["bits"] for e in twice) / 2, abs(twice[0]["bits"] - twice[1]["bits"])
+    s, gap = mean_bits(twice), abs(twice[0]["bits"] - twice[1]["bits"])
     bits, out = _bits(free), []
     if consistency > tol:
         out.append(f"the human itself is not consistent (C = {consistency:.3g} > {tol:.3g})")
@@ -213,6 +216,11 @@ def doubts(twice: Sequence[Mapping[str, Any]], free: Mapping[str, Any], consiste
         got = "gives no result" if bits is None else f"is {bits:.1f} where S is {s:.1f} bits"
         out.append(f"without a leak the free figure {got}: raise path.steps")
     return out
+
+
+def mean_bits(estimates: Sequence[Mapping[str, Any]]) -> float:
+    """The mean of estimates of one figure."""
+    return sum(e["bits"] for e in estimates) / len(estimates)
 
 
 def memory_bytes(arms: Mapping[str, Config]) -> int:
@@ -249,7 +257,7 @@ def sample(people: Stored, config: Mapping[str, Any], seed: int) -> tuple[dict[s
     """S by the separate sampler, on two streams."""
     problem, how = Scene(people.tensors, config, seed).problem, config["separate"]
     generators = [stream(seed, f"separate/{k}") for k in range(2)]
-    return {}, {"twice": [asdict(specialness.estimate(problem, how.method, how.effort, generator=g))
+    return {}, {"twice": [_plain(specialness.estimate(problem, how.method, how.effort, generator=g))
                           for g in generators]}  # fmt: skip
 
 
@@ -260,9 +268,9 @@ def sample_given(people: Stored, config: Mapping[str, Any], seed: int) -> tuple[
     if bool(known.all()):
         inside = float(scene.problem.cost(scene.theta_2[None])) <= scene.problem.tolerance
         return {}, {"given": {"bits": 0.0, "status": "by construction"} if inside else None}
-    left = given(scene.problem, scene.theta_2, known) if bool(known.any()) else scene.problem
-    found = specialness.estimate(left, how.method, how.effort, generator=stream(seed, "separate/given"))
-    return {}, {"given": asdict(found) if _bits(asdict(found)) is not None else None}
+    left = given(scene.problem, scene.theta_2, known)
+    found = _plain(specialness.estimate(left, how.method, how.effort, generator=stream(seed, "separate/given")))
+    return {}, {"given": None if _bits(found) is None else found}
 
 
 def walk(people: Stored, config: Mapping[str, Any], seed: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -278,7 +286,7 @@ def walk(people: Stored, config: Mapping[str, Any], seed: int) -> tuple[dict[str
     free = path("path/free", leak, keep=200)
     own = path("path/own", leak, along=scene.behaviour)
     drawn = problem.reference.sample(plan.walkers, stream(seed, "path/anew"))
-    anew = path("path/free", Leak(drawn, leak.when), schedule=free.schedule)
+    anew = path("path/free", Leak(drawn, leak.when), schedule=free.schedule) if bool(known.any()) else free
     found = {"free": path_work.weigh(problem, free, quantity=quantity),
              "own": path_work.weigh(problem, own, quantity=quantity), "replay": path_work.weigh(problem, anew)}
     if len(free.theta):
@@ -296,10 +304,10 @@ def restart(people: Stored, config: Mapping[str, Any], seed: int) -> tuple[dict[
 def learn(people: Stored, config: Mapping[str, Any], seed: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Plain descents on the human's behaviour, and what their iterates could tell."""
     scene, how = Scene(people.tensors, config, seed), config["learner"]
-    problem, leak = scene.problem, early(scene.theta_2, scene.known(config["leak"]))
+    problem, leak = scene.problem, early(scene.theta_2, scene.known(config["leak"]), how.told_by)
     path = plain_descent.iterates(scene.behaviour, stream(seed, "learners"), count=how.count, steps=how.steps,
                                   rate=how.rate, leak=leak)  # fmt: skip
-    over = round(EARLY * how.steps) + 1
+    over = round(how.told_by * how.steps) + 1
     spread = path.z[over:].flatten(0, 1).var(0).clamp(max=1).mean()
     fit = [float(1 - scene.behaviour.cost(path.theta[at]).median()) for at in (over, -1)]
     learner = {"specialness/alternatives": float(spread), "specialness/leak_fit": fit[0],
@@ -349,7 +357,7 @@ class Scene:
         return known
 
 
-def _told(arm: Config) -> dict[str, float]:
+def _flops(arm: Config) -> dict[str, float]:
     """FLOPs: 2 p for an answer, 6 p with its gradient, 12 p for a row of its Hessian."""
     p, plan, learner = _net(arm).p, arm.path, arm.learner
     learning = 6 * p * learner.steps * arm.watched
@@ -372,4 +380,5 @@ def _bits(estimate: Mapping[str, Any] | None) -> float | None:
 
 
 def _plain(estimate: Estimate) -> dict[str, Any]:
-    return asdict(estimate)
+    """As JSON values, without the time it took, which no rerun takes again."""
+    return {k: v for k, v in asdict(estimate).items() if k != "seconds"}

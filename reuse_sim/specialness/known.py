@@ -12,7 +12,7 @@ from reuse_sim.specialness.problem import Problem
 from reuse_sim.specialness.reference import DiagonalNormal, Reference, UniformBox
 
 EARLY = 0.1
-"""The share of a descent within which an early leak is over."""
+"""The share of a descent within which an early leak is over, where nothing else is said."""
 
 
 @dataclass(frozen=True)
@@ -28,10 +28,10 @@ class Leak:
         return self.when <= share + 1e-9
 
 
-def early(theta: Tensor, known: Tensor) -> Leak:
-    """The coordinates `known` `(d,)` are told one after another within the first tenth."""
+def early(theta: Tensor, known: Tensor, within: float = EARLY) -> Leak:
+    """The coordinates `known` `(d,)` are told one after another within that share of a descent."""
     place = torch.cumsum(known.double(), 0) / known.sum().clamp(min=1)
-    return Leak(theta, torch.where(known, EARLY * place, torch.inf))
+    return Leak(theta, torch.where(known, within * place, torch.inf))
 
 
 def given(problem: Problem, theta: Tensor, known: Tensor) -> Problem:
@@ -47,8 +47,8 @@ def given(problem: Problem, theta: Tensor, known: Tensor) -> Problem:
     name = f"{getattr(reference, 'name', 'reference')}, given {problem.dim - dim} of {problem.dim} coordinates"
     left: Reference
     if isinstance(reference, DiagonalNormal):
-        mean = reference.mean[rest] if isinstance(reference.mean, Tensor) else reference.mean
-        left = DiagonalNormal(reference.sd[rest], name, mean)
+        mean = torch.as_tensor(reference.mean, dtype=reference.sd.dtype).expand(problem.dim)
+        left = DiagonalNormal(reference.sd[rest], name, mean[rest])
     elif isinstance(reference, UniformBox):
         left = UniformBox(reference.low[rest], reference.high[rest], name)
     else:
@@ -68,5 +68,4 @@ def given(problem: Problem, theta: Tensor, known: Tensor) -> Problem:
     return replace(
         problem, dim=dim, reference=left, symmetry=None, gradient=problem.gradient and gradient,
         cost=lambda part: problem.cost(whole(part)), probe=lambda part: problem.probe(whole(part)),
-        consistency=problem.consistency,
     )  # fmt: skip

@@ -1,14 +1,14 @@
 """What a descent could read off passively: the curvature along its path, as if C were quadratic there.
 
-If C = C₀ + ½ Σ h_i (z_i − c_i)² under N(0, I), its mean at inverse temperature β is
+If C = ½ Σ h_i (z_i − c_i)² under N(0, I), its mean at inverse temperature β is
 
-    ℓ(β) = C₀ + ½ Σ h_i/(1 + βh_i) + ½ Σ h_i c_i²/(1 + βh_i)²,
+    ℓ(β) = ½ Σ h_i/(1 + βh_i) + ½ Σ h_i c_i²/(1 + βh_i)²,
 
 and S = ∫ β(ℓ) dℓ / ln 2 from the mean of the reference down to the tolerance, plus log₂(β σ √2π) at its end, which an
 event costs over a mean: σ² = ½ Σ h_i²/(1 + βh_i)² + Σ h_i² c_i²/(1 + βh_i)³. In the soft form S = ∫ ℓ(β) dβ / ln 2.
-Each iterate gives its own h (eigenvalues of the Hessian of C, negative ones taken for 0), the last one c and C₀.
-Rough: nothing is visited but the path, networks are not quadratic, and their copies lie beside it. No figure of this
-kind calls itself converged.
+Each iterate gives its own h (eigenvalues of the Hessian of C, negative ones taken for 0), the best one c.
+Rough: nothing is visited but the path, networks are not quadratic, what C no θ undercuts is left out, and copies lie
+beside it. No figure of this kind calls itself converged.
 """
 
 from __future__ import annotations
@@ -59,27 +59,27 @@ def one(problem: Problem, space: Space, z: Tensor) -> float | None:
     h, axes = spectra(space, z)
     cost = space.state(z).cost
     last = int(cost.argmin())
-    if problem.hard and not float(cost[last]) < problem.tolerance:
+    if problem.hard and not float(cost[last]) <= problem.tolerance:
         return None
     c = (axes * z[last][None, :, None]).sum(1)
-    return bits(h, c, cost, float(cost[last]), problem.tolerance, problem.strength)
+    return bits(h, c, cost, problem.tolerance, problem.strength)
 
 
-def bits(h: Tensor, c: Tensor, cost: Tensor, floor: float, tolerance: float, strength: float | None) -> float:
-    """S of a path with eigenvalues h `(s, d)`, end c `(s, d)` in their axes, C `(s,)`, and C₀ = `floor`."""
+def bits(h: Tensor, c: Tensor, cost: Tensor, tolerance: float, strength: float | None) -> float:
+    """S of a path with eigenvalues h `(s, d)`, its end c `(s, d)` in their axes, and C `(s,)`."""
     last = int(cost.argmin())
     if strength is None:
         end, beyond = tolerance, 0.0
     else:
         # ∫ ℓ dβ = s ℓ(s) + ∫ β dℓ from ℓ(s) up.
-        end = float(level(h[last], c[last], floor, torch.tensor(strength, dtype=h.dtype)))
+        end = float(level(h[last], c[last], torch.tensor(strength, dtype=h.dtype)))
         beyond = strength * end
     before = (cost > end).nonzero()[:, 0]
     at = int(before.max()) + 1 if len(before) and int(before.max()) + 1 < len(cost) else last
     kept = torch.cat([before, torch.tensor([at])])
     levels = torch.cat([cost[before], torch.tensor([end], dtype=cost.dtype)])
-    betas = inverse(h[kept], c[kept], floor, levels)
-    start = level(h[0], c[0], floor, torch.zeros((), dtype=h.dtype))  # where β is 0
+    betas = inverse(h[kept], c[kept], levels)
+    start = level(h[0], c[0], torch.zeros((), dtype=h.dtype))  # where β is 0
     levels, betas = torch.cat([start[None].clamp(min=end), levels]), torch.cat([torch.zeros_like(start)[None], betas])
     order = levels.argsort()
     nats = float(torch.trapezoid((betas * levels)[order], levels[order].log()))
@@ -91,20 +91,20 @@ def bits(h: Tensor, c: Tensor, cost: Tensor, floor: float, tolerance: float, str
     return (nats + beyond) / LN2
 
 
-def level(h: Tensor, c: Tensor, floor: float, beta: Tensor) -> Tensor:
+def level(h: Tensor, c: Tensor, beta: Tensor) -> Tensor:
     """ℓ(β) for h and c `(…, d)` and β `(…,)`."""
     stiff = 1 + beta.unsqueeze(-1) * h
-    return floor + (h / stiff + h * (c / stiff).square()).sum(-1) / 2
+    return (h / stiff + h * (c / stiff).square()).sum(-1) / 2
 
 
-def inverse(h: Tensor, c: Tensor, floor: float, levels: Tensor) -> Tensor:
+def inverse(h: Tensor, c: Tensor, levels: Tensor) -> Tensor:
     """β `(s,)` at which ℓ of each row is `levels` `(s,)`; 0 where it is below that from the start."""
     low, high = torch.full_like(levels, -30.0), torch.full_like(levels, 60.0)  # of log β
     for _ in range(60):
         middle = (low + high) / 2
-        above = level(h, c, floor, middle.exp()) > levels
+        above = level(h, c, middle.exp()) > levels
         low, high = torch.where(above, middle, low), torch.where(above, high, middle)
-    below = level(h, c, floor, torch.zeros_like(levels)) <= levels
+    below = level(h, c, torch.zeros_like(levels)) <= levels
     return torch.where(below, 0.0, ((low + high) / 2).exp())
 
 

@@ -207,8 +207,8 @@ def _scout(
         if reached or beta == last:
             break
         beta *= GROWTH
-    curve = (torch.tensor(values, dtype=torch.float64) for values in (log_betas, sizes))
-    return Schedule(beta, *curve, reached, float(asked.min()))
+    betas, steps = (torch.tensor(values, dtype=torch.float64) for values in (log_betas, sizes))
+    return Schedule(beta, betas, steps, reached, float(asked.min()))
 
 
 def _holding(space: Space, leak: Leak | None) -> Hold:
