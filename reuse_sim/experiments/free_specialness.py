@@ -8,25 +8,29 @@ separate samplers, which no leak concerns: of the specialness, and of the specia
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from typing import Annotated, Any
 
-import torch
 from pydantic import BaseModel, Field, field_validator
-from torch import Tensor
 
 from reuse_sim import specialness
-from reuse_sim.artifacts import Store, Stored
+from reuse_sim.artifacts import Store
 from reuse_sim.errors import InputError, Refusal
-from reuse_sim.inheritance.observed import r_squared
+from reuse_sim.experiments.descents import (
+    Learner,
+    Separate,
+    found_bits,
+    learn,
+    restart,
+    sample,
+    sample_given,
+    train_people,
+    walk,
+)
 from reuse_sim.nets import Mlp
 from reuse_sim.plugins import STRICT, Plugin, plugin
 from reuse_sim.record import Measured, Metric
-from reuse_sim.rng import stream
-from reuse_sim.specialness import Problem, path_curvature, path_failures, path_work, plain_descent
-from reuse_sim.specialness.known import Leak, early, given
-from reuse_sim.specialness.path_work import END, Path, Plan
-from reuse_sim.types import Estimate, World
+from reuse_sim.specialness import path_curvature
+from reuse_sim.specialness.path_work import END, Plan
 
 SMALLEST = 30.0
 """Bits that S counts as at least where errors are told as its share: .1 is then the larger of 3 bits and 10 %."""
@@ -42,8 +46,6 @@ HARVESTS = {
     "replay": "path work of the descent on consistency replayed, what leaked drawn anew from the reference",
     "restart": "path work of a descent on consistency begun anew after the leak, with nothing held",
 }
-FAILURES = {"share": path_failures.share_bits, "cosine": path_failures.cosine_bits,
-            "gaussian": path_failures.gaussian_bits}  # fmt: skip
 REUSE = ("free", "curvature", "own", "own_curvature", "replay")
 """Those that reuse what the learner did under the leak."""
 
@@ -55,9 +57,9 @@ METHOD = (
     "on the human's behaviour, its iterates weighed by consistency; the curvature along plain descents on behaviour, "
     "of told coordinates too; the path work of the path on consistency replayed with the told values drawn anew; and "
     "that of a descent begun anew with nothing held. A separate sampler gives S, twice, and S given what leaked. A "
-    "world is undecided where the free figure without a leak misses S by more than 3 bits and 10 %, the two S differ by "
-    "more than 2 bits, or the human itself is not consistent; an arm, where its learner was good before the leak was "
-    "over."
+    "world is undecided where the free figure without a leak misses S by more than 3 bits and 10 %, the two S differ "
+    "by more than 2 bits, or the human itself is not consistent; an arm, where its learner was good before the leak "
+    "was over."
 )
 
 OFF = r"|x - S| / \max(S, 30)"
@@ -91,24 +93,6 @@ METRICS = (
     Metric("human/on_fit", "R²", "fit of the human to the teacher, on-distribution"),
     Metric("human/off_fit", "R²", "fit of the human to the teacher, off-distribution"),
 )  # fmt: skip
-
-
-class Learner(BaseModel):
-    """`count` plain descents by Adam on the human's behaviour, each from its own draw of the reference."""
-
-    model_config = STRICT
-    count: int = Field(default=8, ge=2, le=1024)
-    steps: int = Field(default=1200, ge=20, le=1_000_000)
-    rate: float = Field(default=0.01, gt=0, le=10)
-    told_by: float = Field(default=0.05, gt=0, le=1, description="the share of its steps within which the leak is over")
-
-
-class Separate(BaseModel):
-    """The sampler that no leak concerns: one of `specialness.METHODS` for hard events."""
-
-    model_config = STRICT
-    method: str = "path_work"
-    effort: float = Field(default=1.0, gt=0, le=1000)
 
 
 class Config(BaseModel):
@@ -158,7 +142,7 @@ def measure(arm: Config, seed: int, store: Store) -> Measured:
         return dict(store.stage(name, function, people, config=about | more, seed=seed).values)
 
     twice = stage("specialness apart", sample, separate=arm.separate)["twice"]
-    conditional = twice[0] | {"bits": mean_bits(twice)}
+    conditional = twice[0] | {"bits": meanfound_bits(twice)}
     if arm.leak:
         conditional = stage("given what leaked", sample_given, separate=arm.separate, leak=arm.leak)["given"]
     unleaked = stage("annealed descents", walk, path=arm.path, leak=0.0)
@@ -182,35 +166,35 @@ def figures(
     found: Mapping[str, Any], twice: Sequence[Mapping[str, Any]], conditional: Mapping[str, Any] | None
 ) -> dict[str, Any]:
     """The metrics of the harvests of one arm, given as estimates in plain values, None where there is no result."""
-    s = mean_bits(twice)
+    s = meanfound_bits(twice)
     out: dict[str, Any] = {
         "specialness/separate_bits": s,
         "specialness/repeat_gap_bits": abs(twice[0]["bits"] - twice[1]["bits"]),
         "specialness/conditional_bits": conditional["bits"] if conditional else None,
     }
     for name in HARVESTS:
-        bits = _bits(found[name])
+        bits = found_bits(found[name])
         out[f"specialness/{name}_bits"] = bits
         out[f"specialness/{name}_over_separate"] = None if bits is None else bits / max(s, 1e-9)
         out[f"specialness/{name}_off"] = 1.0 if bits is None else abs(bits - s) / max(s, SMALLEST)
-    free = _bits(found["free"])
+    free = found_bits(found["free"])
     if free is not None and conditional:
         gap = free - conditional["bits"]
         out["specialness/free_minus_conditional"] = gap
         out["specialness/conditional_off"] = abs(gap) / max(conditional["bits"], SMALLEST)
     out["specialness/reuse_off"] = min(out[f"specialness/{name}_off"] for name in REUSE)
     out["specialness/restart_within"] = float(out["specialness/restart_off"] <= WITHIN)
-    out["specialness/restart_reached"] = float(_bits(found["restart"]) is not None)
+    out["specialness/restart_reached"] = float(found_bits(found["restart"]) is not None)
     return out
 
 
 def doubts(twice: Sequence[Mapping[str, Any]], free: Mapping[str, Any], consistency: float, tol: float) -> list[str]:
     """Why a world decides nothing, sentence by sentence."""
-    s, gap = mean_bits(twice), abs(twice[0]["bits"] - twice[1]["bits"])
-    bits, out = _bits(free), []
+    s, gap = meanfound_bits(twice), abs(twice[0]["bits"] - twice[1]["bits"])
+    bits, out = found_bits(free), []
     if consistency > tol:
         out.append(f"the human itself is not consistent (C = {consistency:.3g} > {tol:.3g})")
-    if any(_bits(e) is None for e in twice) or gap > AGREE:
+    if any(found_bits(e) is None for e in twice) or gap > AGREE:
         out.append(f"the separate sampler does not agree with itself ({gap:.1f} bits): raise separate.effort")
     if bits is None or abs(bits - s) > WITHIN * max(s, SMALLEST):
         got = "gives no result" if bits is None else f"is {bits:.1f} where S is {s:.1f} bits"
@@ -218,7 +202,7 @@ def doubts(twice: Sequence[Mapping[str, Any]], free: Mapping[str, Any], consiste
     return out
 
 
-def mean_bits(estimates: Sequence[Mapping[str, Any]]) -> float:
+def meanfound_bits(estimates: Sequence[Mapping[str, Any]]) -> float:
     """The mean of estimates of one figure."""
     return sum(e["bits"] for e in estimates) / len(estimates)
 
@@ -226,135 +210,11 @@ def mean_bits(estimates: Sequence[Mapping[str, Any]]) -> float:
 def memory_bytes(arms: Mapping[str, Config]) -> int:
     """Peak of one cell in float64: walkers' answers with their gradients, and the Hessians of one path."""
     def one(c: Config) -> int:
-        net, at_once = _net(c), max(c.path.walkers, c.learner.count, 64)
+        net, at_once = _net(c), max(c.path.walkers, 50 * c.learner.count)
         answers = at_once * max(c.questions, c.watched) * 8 * sum(net.sizes)
         return 8 * (answers + 4 * path_curvature.POINTS * net.p**2 + 4 * c.learner.steps * c.learner.count * net.p)
 
     return max(map(one, arms.values())) + 2**29  # and the libraries themselves
-
-
-# Stages ----------------------------------------------------------------------------------------------
-
-
-def train_people(config: Mapping[str, Any], seed: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """θ1 `(1, p1)` and θ2 `(1, p2)`, the human's C and fits."""
-    world, human = config["world"].build(), config["human"].build()
-    theta_1 = world.teacher([stream(seed, "teacher")])
-    fit = human.train(world, human.init(world, [stream(seed, "human/init")]), theta_1,
-                      [stream(seed, "human/questions")])  # fmt: skip
-    tensors = {"theta_teacher": theta_1, "theta_human": fit.theta}
-    scene = Scene(tensors, config, seed)
-    values: dict[str, Any] = {"specialness/consistency": float(scene.problem.cost(scene.theta_2[None])),
-                              "broken": list(fit.broken.values())}  # fmt: skip
-    for kind, source in (("on", world.on_distribution), ("off", world.off_distribution)):
-        x = source(theta_1, 4096, [stream(seed, f"ask/{kind}")])
-        answers = world.human_answer(scene.net, fit.theta, x)
-        values[f"human/{kind}_fit"] = float(r_squared(answers, world.answer(theta_1, x)))
-    return tensors, values
-
-
-def sample(people: Stored, config: Mapping[str, Any], seed: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """S by the separate sampler, on two streams."""
-    problem, how = Scene(people.tensors, config, seed).problem, config["separate"]
-    generators = [stream(seed, f"separate/{k}") for k in range(2)]
-    return {}, {"twice": [_plain(specialness.estimate(problem, how.method, how.effort, generator=g))
-                          for g in generators]}  # fmt: skip
-
-
-def sample_given(people: Stored, config: Mapping[str, Any], seed: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """S given what leaked; all being told, 0 bits where the human is consistent and nothing where it is not."""
-    scene, how = Scene(people.tensors, config, seed), config["separate"]
-    known = scene.known(config["leak"])
-    if bool(known.all()):
-        inside = float(scene.problem.cost(scene.theta_2[None])) <= scene.problem.tolerance
-        return {}, {"given": {"bits": 0.0, "status": "by construction"} if inside else None}
-    left = given(scene.problem, scene.theta_2, known)
-    found = _plain(specialness.estimate(left, how.method, how.effort, generator=stream(seed, "separate/given")))
-    return {}, {"given": None if _bits(found) is None else found}
-
-
-def walk(people: Stored, config: Mapping[str, Any], seed: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """What annealed descents under one leak could harvest: free, its curvature, own, replay."""
-    scene, plan = Scene(people.tensors, config, seed), config["path"]
-    problem, known = scene.problem, scene.known(config["leak"])
-    leak = early(scene.theta_2, known)
-    quantity = "specialness given what leaked" if bool(known.any()) else "specialness"
-
-    def path(name: str, leak: Leak, **more: Any) -> Path:
-        return path_work.descend(problem, plan, stream(seed, name), leak, **more)
-
-    free = path("path/free", leak, keep=200)
-    own = path("path/own", leak, along=scene.behaviour)
-    drawn = problem.reference.sample(plan.walkers, stream(seed, "path/anew"))
-    anew = path("path/free", Leak(drawn, leak.when), schedule=free.schedule) if bool(known.any()) else free
-    found = {"free": path_work.weigh(problem, free, quantity=quantity),
-             "own": path_work.weigh(problem, own, quantity=quantity), "replay": path_work.weigh(problem, anew)}
-    if len(free.theta):
-        found["curvature"] = path_curvature.weigh(problem, free.theta[:, :4])
-    return {}, {"curvature": None, **{name: _plain(e) for name, e in found.items()}}
-
-
-def restart(people: Stored, config: Mapping[str, Any], seed: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The same descent on consistency begun anew, with nothing held."""
-    problem = Scene(people.tensors, config, seed).problem
-    path = path_work.descend(problem, config["path"], stream(seed, "path/restart"))
-    return {}, {"restart": _plain(path_work.weigh(problem, path))}
-
-
-def learn(people: Stored, config: Mapping[str, Any], seed: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Plain descents on the human's behaviour, and what their iterates could tell."""
-    scene, how = Scene(people.tensors, config, seed), config["learner"]
-    problem, leak = scene.problem, early(scene.theta_2, scene.known(config["leak"]), how.told_by)
-    path = plain_descent.iterates(scene.behaviour, stream(seed, "learners"), count=how.count, steps=how.steps,
-                                  rate=how.rate, leak=leak)  # fmt: skip
-    over = round(how.told_by * how.steps) + 1
-    spread = path.z[over:].flatten(0, 1).var(0).clamp(max=1).mean()
-    fit = [float(1 - scene.behaviour.cost(path.theta[at]).median()) for at in (over, -1)]
-    learner = {"specialness/alternatives": float(spread), "specialness/leak_fit": fit[0],
-               "specialness/learner_fit": fit[1]}  # fmt: skip
-    for name, bits_of in FAILURES.items():
-        learner[f"specialness/{name}_bits"] = float(bits_of(problem, path).mean())
-    curvature = path_curvature.weigh(problem, path.theta[:, :4])
-    return {}, {"learner": learner, "own_curvature": _plain(curvature)}
-
-
-# Parts -----------------------------------------------------------------------------------------------
-
-
-class Scene:
-    """One world in float64: its problem, its human, and what the learner sees of the human."""
-
-    def __init__(self, tensors: Mapping[str, Tensor], config: Mapping[str, Any], seed: int) -> None:
-        self.seed, self.world = seed, config["world"].build()
-        self.net: Mlp = config["human"].build().net(self.world)
-        theta_1, self.theta_2 = tensors["theta_teacher"], tensors["theta_human"][0].double()
-        world: World = self.world
-        x, self.watched = (world.on_distribution(theta_1, config[n], [stream(seed, n)])[0]
-                           for n in ("questions", "watched"))  # fmt: skip
-        self.problem = Problem.for_human(
-            world, theta_1[0], self.net, x, tolerance=config["tolerance"],
-            questions=f"{len(x)} on-distribution questions of the {config['world'].use} world",
-        )  # fmt: skip
-
-    @property
-    def behaviour(self) -> Problem:
-        """The learner's own loss: the mean of (H_θ − H)²/var H over the watched questions."""
-        x, world, net = self.watched.double(), self.world, self.net
-        human = world.human_answer(net, self.theta_2[None], x)[0]
-        variance = human.var(correction=0)
-
-        def cost(theta: Tensor) -> Tensor:
-            return (world.human_answer(net, theta, x) - human).square().mean(-1) / variance
-
-        words = f"mean of (H_θ - H)²/var H over {len(x)} on-distribution questions"
-        return Problem(net.p, self.problem.reference, cost, self.problem.tolerance, words)
-
-    def known(self, share: float) -> Tensor:
-        """Which coordinates `(d,)` leak: those of a smaller share among those of a larger."""
-        order = torch.randperm(self.net.p, generator=stream(self.seed, "leak"))
-        known = torch.zeros(self.net.p, dtype=torch.bool)
-        known[order[: round(share * self.net.p)]] = True
-        return known
 
 
 def _flops(arm: Config) -> dict[str, float]:
@@ -372,13 +232,3 @@ def _net(arm: Config) -> Mlp:
 
 def _tolerance(arm: Config) -> float:
     return arm.tolerances[_net(arm).sizes[1]]
-
-
-def _bits(estimate: Mapping[str, Any] | None) -> float | None:
-    """The bits, None where the descent never came to the tolerance."""
-    return None if estimate is None or "no result" in estimate["status"] else estimate["bits"]
-
-
-def _plain(estimate: Estimate) -> dict[str, Any]:
-    """As JSON values, without the time it took, which no rerun takes again."""
-    return {k: v for k, v in asdict(estimate).items() if k != "seconds"}

@@ -27,6 +27,8 @@ from reuse_sim.types import Estimate
 LATE = 0.5
 """The share of the iterates that come before those of the Gaussian."""
 SMALL = 1e-9
+AT_ONCE = 50
+"""Iterates whose C is computed together."""
 
 
 def share(
@@ -53,8 +55,8 @@ def gaussian(
 def share_bits(problem: Problem, path: Iterates) -> Tensor:
     """Bits `(K,)` of each descent; one iterate is counted as consistent where none is."""
     theta = path.theta
-    inside = problem.cost(theta.flatten(0, 1)).unflatten(0, theta.shape[:2]) <= problem.tolerance
-    return -inside.double().mean(0).clamp(min=1 / len(theta)).log2()
+    cost = torch.cat([problem.cost(some.flatten(0, 1)).unflatten(0, some.shape[:2]) for some in theta.split(AT_ONCE)])
+    return -(cost <= problem.tolerance).double().mean(0).clamp(min=1 / len(theta)).log2()
 
 
 def cosine_bits(problem: Problem, path: Iterates) -> Tensor:

@@ -10,7 +10,8 @@ import torch
 
 from reuse_sim.artifacts import Store
 from reuse_sim.errors import InputError, Refusal
-from reuse_sim.experiments.free_specialness import HARVESTS, METRICS, Config, Scene, cell, check, doubts, figures
+from reuse_sim.experiments.descents import Scene
+from reuse_sim.experiments.free_specialness import HARVESTS, METRICS, Config, cell, check, doubts, figures
 from reuse_sim.humans import descent
 from reuse_sim.types import Fit
 
