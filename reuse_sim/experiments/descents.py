@@ -37,7 +37,9 @@ class Learner(BaseModel):
     count: int = Field(default=8, ge=2, le=1024)
     steps: int = Field(default=1200, ge=20, le=1_000_000)
     rate: float = Field(default=0.01, gt=0, le=10)
-    told_by: float = Field(default=0.025, gt=0, le=1, description="the share of its steps within which the leak is over")
+    told_by: float = Field(
+        default=0.025, gt=0, le=1, description="the share of its steps within which the leak is over"
+    )
 
 
 class Separate(BaseModel):
@@ -99,8 +101,11 @@ def walk(people: Stored, config: Mapping[str, Any], seed: int) -> tuple[dict[str
     own = path("path/own", leak, along=scene.behaviour)
     drawn = problem.reference.sample(plan.walkers, stream(seed, "path/anew"))
     anew = path("path/free", Leak(drawn, leak.when), schedule=free.schedule) if bool(known.any()) else free
-    found = {"free": path_work.weigh(problem, free, quantity=quantity),
-             "own": path_work.weigh(problem, own, quantity=quantity), "replay": path_work.weigh(problem, anew)}
+    found = {
+        "free": path_work.weigh(problem, free, quantity=quantity),
+        "own": path_work.weigh(problem, own, quantity=quantity),
+        "replay": path_work.weigh(problem, anew),
+    }
     if len(free.theta):
         found["curvature"] = path_curvature.weigh(problem, free.theta[:, :CURVED])
     return {}, {"curvature": None, **{name: _plain(e) for name, e in found.items()}}

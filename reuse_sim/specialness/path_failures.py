@@ -76,8 +76,12 @@ def gaussian_bits(problem: Problem, path: Iterates) -> Tensor:
 
 
 def _estimate(
-    problem: Problem, effort: float, generator: torch.Generator, level: float,
-    bits_of: Callable[[Problem, Iterates], Tensor], what: str,
+    problem: Problem,
+    effort: float,
+    generator: torch.Generator,
+    level: float,
+    bits_of: Callable[[Problem, Iterates], Tensor],
+    what: str,
 ) -> Estimate:
     path = plain_descent.iterates(problem, generator, steps=max(50, round(effort * 400)))
     each = bits_of(problem, path)

@@ -162,8 +162,10 @@ def weigh(problem: Problem, path: Path, level: float = LEVEL, quantity: str = "s
     walkers, top = path.log_weights.shape[1], float(path.log_weights.max())
     told = {"walkers": walkers, "acceptance": path.acceptance, "beta": path.schedule.beta, **problem.report}
     if top == -math.inf:
-        status = (f"no walker came into the event, the nearest to C = {path.schedule.nearest:.3g} of "
-                  f"{problem.tolerance:.3g}: no result; take more effort or a higher tolerance")
+        status = (
+            f"no walker came into the event, the nearest to C = {path.schedule.nearest:.3g} of "
+            f"{problem.tolerance:.3g}: no result; take more effort or a higher tolerance"
+        )
         return Estimate(0.0, 0.0, 0.0, "lower", "global", status,
                         {"error_bits": 0.0, "effective_walkers": 0.0, **told}, level, quantity)  # fmt: skip
     each = (path.log_weights - top).exp().mean(0)
@@ -182,13 +184,17 @@ def weigh(problem: Problem, path: Path, level: float = LEVEL, quantity: str = "s
 
 
 def _scout(
-    problem: Problem, space: Space, plan: Plan, hold: Hold, event_cost: Callable[[State], Tensor],
+    problem: Problem,
+    space: Space,
+    plan: Plan,
+    hold: Hold,
+    event_cost: Callable[[State], Tensor],
     generator: torch.Generator,
 ) -> Schedule:
     """A path with β growing by a fixed factor, step sizes following the acceptance.
 
     It ends at β = strength in the soft form, unless on another cost; otherwise where enough are in the event.
-    """  # fmt: skip
+    """
     state, scale = hold(space.state(space.draw(plan.walkers, generator), slopes=True), 1.0)
     finite = state.cost[state.cost.isfinite()]
     spread = float(finite.std(correction=0)) if len(finite) else 0.0

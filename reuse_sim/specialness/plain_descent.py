@@ -29,13 +29,18 @@ class Iterates:
 
 
 def iterates(
-    problem: Problem, generator: torch.Generator, *, count: int = 4, steps: int = 400, rate: float = 0.03,
+    problem: Problem,
+    generator: torch.Generator,
+    *,
+    count: int = 4,
+    steps: int = 400,
+    rate: float = 0.03,
     leak: Leak | None = None,
 ) -> Iterates:
     """`count` descents side by side; what leaks is set to its value on the way and held.
 
     Raises InputError where C has no gradient.
-    """  # fmt: skip
+    """
     if not problem.smooth:
         raise InputError("plain descent", "a cost without a gradient", "a smooth one", "take method smc")
     space = Space(problem)

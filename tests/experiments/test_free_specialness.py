@@ -125,6 +125,7 @@ def test_what_cannot_be_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         check({"a": Config.model_validate(SMALL | {"separate": {"method": "none"}})})
     with pytest.raises(ValueError, match="tolerances above 0"):
         Config.model_validate(SMALL | {"tolerances": {3: 0.0}})
+
     def breaking(self, world, theta_0, *_):
         return Fit(theta_0, torch.zeros(len(theta_0)), {0: "network 0: loss not finite at step 3 with rate 10"})
 
