@@ -6,13 +6,14 @@ the reference; the mean of 1/w is at most 1/Z, so S is seldom much below. Nothin
 holds however badly chains mixed. How badly shows in how far the two are apart.
 
 The second half holds only where the start is an exact draw of the answer (`reuse_sim.specialness.planted` makes some).
-That is the caller's claim, made by asking `exact(draws)` in place of `estimate`. A trained human is no exact draw.
+That is the caller's claim, made by asking `FromExact(draws)` in place of `estimate`. A trained human is no exact draw.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Any
 
 import torch
@@ -22,7 +23,7 @@ from reuse_sim.errors import InputError
 from reuse_sim.specialness import bridge, path
 from reuse_sim.specialness.bounds import Weights
 from reuse_sim.specialness.path import Path, Pilot
-from reuse_sim.specialness.problem import LEVEL, LN2, Problem, limits
+from reuse_sim.specialness.problem import LEVEL, LN2, Problem
 from reuse_sim.specialness.space import State
 from reuse_sim.types import Estimate
 
@@ -47,11 +48,11 @@ def estimate(
 
 
 @dataclass(frozen=True)
-class Exact:
+class FromExact:
     """The method that goes both ways, back from `draws` `(d,)`, or independent `(m, d)`, known by the caller to be exact.
 
     Exact: drawn from the reference weighed by exp(−strength C), or restricted to the event; being inside of it is not
-    enough. `specialness.estimate(problem, Exact(draws), generator=g)`.
+    enough. `specialness.estimate(problem, FromExact(draws), generator=g)`.
     """
 
     draws: Tensor
@@ -65,7 +66,7 @@ class Exact:
         cost = problem.cost(draws)
         beyond = problem.tolerance + 1e-9 * abs(problem.tolerance) if problem.hard else torch.finfo(cost.dtype).max
         if bool((cost > beyond).any()):
-            raise InputError("Exact.draws", f"C = {float(cost.max()):g}", "exact draws, with C within the tolerance",
+            raise InputError("FromExact.draws", f"C = {float(cost.max()):g}", "exact draws, with C within the tolerance",
                              "without one, take method annealed: one side")
         plan = path.pilot(problem, generator)
         way = plan.path(plan.temperatures(effort))
@@ -102,10 +103,10 @@ class Pass:
         return min(float(part.mean()) for part in self.accept.chunk(20))
 
 
-def forward(plan: Pilot, way: Path, generator: torch.Generator) -> Pass:
+def forward(plan: Pilot, way: Path, generator: torch.Generator, chains: int = CHAINS) -> Pass:
     """From the reference to the answer: the mean of w is Z, where chains that end outside of a hard event count as 0."""
-    state = plan.space.state(plan.space.draw(CHAINS, generator), slopes=plan.space.problem.smooth)
-    return _carry(plan, way, state, CHAINS, generator)
+    state = plan.space.state(plan.space.draw(chains, generator), slopes=plan.space.problem.smooth)
+    return _carry(plan, way, state, chains, generator)
 
 
 def backward(plan: Pilot, way: Path, draws: Tensor, generator: torch.Generator) -> Pass:
@@ -140,15 +141,16 @@ def _carry(plan: Pilot, way: Path, state: State, independent: int, generator: to
 def _upper(problem: Problem, plan: Pilot, up: Pass, back: Pass | None, level: float) -> Estimate:
     hit = bool(up.inside.any())
     weights = up.counted if hit else up.weights
-    bits, error = max(-weights.log_mean / LN2, 0.0), weights.error / LN2
+    bits, deviations = max(-weights.log_mean / LN2, 0.0), NormalDist().inv_cdf((1 + level) / 2)
+    low = -max(weights.guess(deviations), weights.log_mean + deviations * weights.error) / LN2
     said = ["one-sided, only high is a bound: for the other take an exact draw, as planted humans of this size have"]
     if back is not None:
         said.append("start is not known to be an exact draw, so that the pass back from it (reverse_bits) proves nothing")
     return Estimate(
-        bits=bits, low=min(bits, max(limits(bits, error, level)[0], 0.0)), high=max(bits, -weights.limit(1 - level) / LN2),
+        bits=bits, low=min(bits, max(low, 0.0)), high=max(bits, -weights.limit(1 - level) / LN2),
         bound="upper" if hit else "none", kind="global", level=level,
         status="; ".join(said + _faults(problem, plan, up)),
-        diagnostics={**_diagnostics(plan, up, back), "error_bits": error, "start_exact": False, **problem.report},
+        diagnostics={**_diagnostics(plan, up, back), "error_bits": weights.error / LN2, "start_exact": False, **problem.report},
     )
 
 

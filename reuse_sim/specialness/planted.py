@@ -5,17 +5,18 @@ The two-sided certificate of `annealed` for problems of that size. With v fixed 
 - soft: y = H_θ*(x) + e, e normal of variance τ v. The density of y given θ is ∝ exp(−n C(θ)/(2τ)), C = mean (H_θ − y)²/v,
   so θ* given y has density μ · exp(−strength C).
 - hard: e uniform in the ball mean e²/v ≤ τ. The density of y given θ is one constant where C(θ) ≤ τ and 0 elsewhere, so θ*
-  given y is μ restricted to the event. Where y are θ*'s own answers it is not: θ* is at the event's centre.
-- signs, hard: a uniform choice among the ways to flip at most τ n of the signs of H_θ*. The same, by counting.
+  given y is μ restricted to the event.
 
-v, the unit of the tolerance, must not be computed from y: the variance of these answers depends on θ*.
+In general a hard event has an exact draw where errors are uniform over all that the tolerance allows. Without errors θ*
+sits in the middle of its own event, C = 0, and is no draw of it: a pass back from there proves nothing.
+
+v, the unit of the tolerance, must not be computed from y: how much answers vary depends on θ*.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Any
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -23,26 +24,25 @@ from torch import Tensor
 from reuse_sim.errors import InputError
 from reuse_sim.nets import Mlp, first_output
 from reuse_sim.specialness import symmetry
-from reuse_sim.specialness.annealed import Exact
+from reuse_sim.specialness.annealed import FromExact
 from reuse_sim.specialness.human import squared_gradient, words
 from reuse_sim.specialness.problem import Problem
 from reuse_sim.specialness.reference import DiagonalNormal, Reference
 
 
-@dataclass(frozen=True)
-class Planted:
+class Planted(NamedTuple):
     """A problem and θ* `(d,)`, an exact draw of its answer."""
 
     problem: Problem
     start: Tensor
 
     @property
-    def method(self) -> Exact:
+    def method(self) -> FromExact:
         """Both ways from it: `specialness.estimate(planted.problem, planted.method, generator=g)`."""
-        return Exact(self.start)
+        return FromExact(self.start)
 
 
-def human(
+def planted_human(
     net: Mlp,
     x: Tensor,
     *,
@@ -64,12 +64,12 @@ def human(
     """
     x, n = x.double(), len(x)
     if not tolerance > 0:
-        raise InputError("planted.human: tolerance", tolerance, "a number above 0")
+        raise InputError("planted_human: tolerance", tolerance, "a number above 0")
     mu = reference or DiagonalNormal(net.prior_sd(torch.float64), f"initialisation prior of a {words(net)} human")
     if variance is None:
         variance = float(first_output(net, mu.sample(256, generator).double(), x).var(-1, correction=0).mean())
     if not variance > 0:
-        raise InputError("planted.human: variance", variance, "a number above 0", "give one, or other questions")
+        raise InputError("planted_human: variance", variance, "a number above 0", "give one, or other questions")
     (star,) = mu.sample(1, generator)
     noise = torch.randn(n, generator=generator, dtype=torch.float64) * math.sqrt(tolerance * variance)
     if not soft:  # direction of a normal, radius of a ball in n dimensions

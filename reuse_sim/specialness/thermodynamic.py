@@ -25,8 +25,8 @@ REPLICATES = 8
 FINER = 4
 """β per step of the pilot."""
 DRAWS = 60
-"""Trajectories of each chain that count, at effort 1; half as many before do not."""
-ERROR_BITS, DRIFT, CORRECTION_BITS = 1.0, 4.0, 1.0
+"""Trajectories of each chain that count, at effort 1; as many before do not."""
+ERROR_BITS, DRIFT, CORRECTION_BITS = 1.0, 3.5, 1.0
 """Beyond these a figure is not called converged."""
 
 
@@ -103,12 +103,12 @@ def init(plan: Pilot, way: Path) -> State:
 
 
 def sample(plan: Pilot, way: Path, state: State, count: int, generator: torch.Generator) -> Draws:
-    """`count` draws of each chain, after half as many that are not kept."""
+    """`count` draws of each chain, after as many that are not kept."""
     betas, steps = (t.repeat_interleave(REPLICATES) for t in (way.betas, way.steps))
     kept, accepted = [], []
-    for k in range(count // 2 + count):
+    for k in range(2 * count):
         state, accept = path.move(plan.space, state, betas, steps, generator, plan.scale)
-        if k >= count // 2:
+        if k >= count:
             kept.append(state.cost)
             accepted.append(accept)
     shape = (len(way.betas), REPLICATES)
