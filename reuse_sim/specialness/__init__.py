@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from reuse_sim.errors import InputError, nearest
-from reuse_sim.specialness import nuts, smc, svi
+from reuse_sim.specialness import annealed, nuts, smc, svi, thermodynamic
 from reuse_sim.specialness.problem import LEVEL, Problem, checked
 from reuse_sim.specialness.reference import DiagonalNormal, Reference, UniformBox, standard_normal
 from reuse_sim.types import Estimate
@@ -26,6 +26,8 @@ METHODS: Mapping[str, Method] = {
     "smc": smc.estimate,
     "svi": svi.estimate,
     "nuts": nuts.estimate,
+    "annealed": annealed.estimate,
+    "thermodynamic": thermodynamic.estimate,
 }
 
 
