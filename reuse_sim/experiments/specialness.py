@@ -182,10 +182,10 @@ def train_people(config: Mapping[str, Any], seed: int) -> tuple[dict[str, Tensor
 
 
 def run_svi(people: Stored, config: Mapping[str, Any], seed: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The fitted guide and its estimate."""
+    """The fitted guide's moments in the reference's standard normal coordinates, and its estimate."""
     problem, generator = Scene(people, config, seed).problem, stream(seed, "specialness/svi")
-    guide = svi.fit(problem, config["svi"], generator)
-    return {"mean": guide.mean, "factor": guide.factor}, asdict(svi.weigh(problem, guide, config["svi"], generator))
+    fitted = svi.fit(problem, config["svi"], generator)
+    return {"mean": fitted.mean, "factor": fitted.factor}, asdict(svi.weigh(problem, fitted, config["svi"], generator))
 
 
 def run_nuts(people: Stored, config: Mapping[str, Any], seed: int) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -24,7 +25,10 @@ Method = Callable[[Problem, float, torch.Generator, Tensor | None, float], Estim
 
 METHODS: Mapping[str, Method] = {
     "smc": smc.estimate,
+    "svi_mean_field": partial(svi.estimate, guide="mean_field"),
+    "svi_low_rank": partial(svi.estimate, guide="low_rank"),
     "svi": svi.estimate,
+    "svi_flow": partial(svi.estimate, guide="flow"),
     "nuts": nuts.estimate,
     "annealed": annealed.estimate,
     "thermodynamic": thermodynamic.estimate,
