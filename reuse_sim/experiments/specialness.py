@@ -39,7 +39,8 @@ METHOD = (
     "parameters: reference measure the initialisation prior, consistency the mean of (H - f)²/var f on named "
     "on-distribution questions, tolerance the variance of the noise that answers are allowed, as a share of var f. "
     "Pyro's NUTS with bridge sampling gives the figure, variational inference (a full-rank normal guide unless the "
-    "scenario names another) a bound beside it; a human gives back the specialness less what its own inconsistency costs."
+    "scenario names another) a bound beside it; "
+    "a human gives back the specialness less what its own inconsistency costs."
 )
 
 METRICS = (
