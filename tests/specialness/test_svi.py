@@ -55,7 +55,7 @@ def test_a_second_basin_is_flagged_and_the_bound_holds() -> None:
     problem = two_basins()
 
     def density(t: float) -> float:
-        return math.exp(-(t**2) / 8 - problem.strength * (abs(t) - 3) ** 2) / (2 * math.pi * 4) ** 0.5
+        return math.exp(-(t**2) / 8 - (problem.strength or 0.0) * (abs(t) - 3) ** 2) / (2 * math.pi * 4) ** 0.5
 
     truth = -math.log2(quad(density, -20, 20, points=[-3, 3], epsabs=1e-14)[0])
     e = found(problem)
