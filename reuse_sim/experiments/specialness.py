@@ -38,7 +38,8 @@ METHOD = (
     "The specialness of humans consistent with f is the evidence, in bits, of a Gibbs posterior over human "
     "parameters: reference measure the initialisation prior, consistency the mean of (H - f)²/var f on named "
     "on-distribution questions, tolerance the variance of the noise that answers are allowed, as a share of var f. "
-    "Pyro's NUTS with bridge sampling gives the figure, Pyro's SVI with a full-rank normal guide a bound beside it; "
+    "Pyro's NUTS with bridge sampling gives the figure, variational inference (a full-rank normal guide unless the "
+    "scenario names another) a bound beside it; "
     "a human gives back the specialness less what its own inconsistency costs."
 )
 

@@ -20,7 +20,7 @@ Family = Literal["mean_field", "low_rank", "full_rank", "flow"]
 
 @dataclass(frozen=True)
 class Guide:
-    """mean and log sd `(d,)`; `mix` is () for A = I, (B,) for A = I + lower B, (U, V) for A = I + UVᵀ, `(d, r)` each."""
+    """Mean and log sd `(d,)`; `mix` is () for A = I, (B,) for A = I + lower B, (U, V) `(d, r)` for A = I + UVᵀ."""
 
     mean: Tensor
     log_sd: Tensor

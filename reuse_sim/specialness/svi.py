@@ -31,8 +31,8 @@ K_HAT, DRIFT_BITS, EFFECTIVE = 0.7, 0.5, 50.0
 ENOUGH = 50
 """Draws that a cell must hold to be weighed alone."""
 WIDE, SHARE = 1.25, 0.1
-"""Of the draws weighed, a share comes from the guide with its noise so many times as wide: no weight is without bound."""
-STARTS = 8
+"""Of the draws weighed, a share comes from the guide with its noise so many times as wide, for heavier tails."""
+STARTS, DIP = 8, 3.0
 RATE, LAST = 0.05, 0.01
 """Adam's rate, and the share of it that is left at the end."""
 
@@ -54,7 +54,7 @@ class Fitted:
 
     `mean` `(d,)` and `factor` `(d, d)`, the Cholesky factor of the covariance, are moments of its draws; `elbo_bits`
     each step's loss: the negative ELBO, less strength · τ where the event is hard. `ends` `(s, d)` are the ends of
-    descents from the reference, `home` `(d,)` that of one from the mean.
+    descents from the reference.
     """
 
     guide: Guide
@@ -63,7 +63,6 @@ class Fitted:
     factor: Tensor
     elbo_bits: Tensor
     ends: Tensor
-    home: Tensor
 
 
 def estimate(
@@ -102,6 +101,7 @@ def fit(problem: Problem, plan: Plan, generator: torch.Generator, start: Tensor 
         at = space.state(z, slopes=True)
         finite = at.cost.isfinite()  # draws where C is infinite count for what they are under the reference
         cost = at.cost[finite]
+        assert at.cost_slope is not None
         slope = (z + strength * at.cost_slope).detach().nan_to_num(0.0, 0.0, 0.0)
         optimiser.zero_grad()
         ((slope * z).sum(-1) - log_det).mean().backward()
@@ -118,8 +118,9 @@ def fit(problem: Problem, plan: Plan, generator: torch.Generator, start: Tensor 
     guide = guide.detach()
     sample = guide.push(torch.randn(1000 + 20 * problem.dim, problem.dim, generator=generator, dtype=z.dtype))[0]
     factor = torch.linalg.cholesky(torch.cov(sample.T).reshape(problem.dim, problem.dim))
-    ends, _ = _descents(space, torch.cat([ends, sample.mean(0)[None]]), strength)
-    return Fitted(guide, strength, sample.mean(0), factor, torch.tensor(losses) / LN2, ends[:-1], ends[-1])
+    if problem.hard:
+        ends, _ = _descents(space, ends, strength)
+    return Fitted(guide, strength, sample.mean(0), factor, torch.tensor(losses) / LN2, ends)
 
 
 def weigh(
@@ -218,7 +219,7 @@ def _descents(space: Space, z: Tensor, strength: float | None = None) -> tuple[T
     z + strength ∇C = 0, and at least one nat per sd of C.
     """
     problem = space.problem
-    strength = strength or problem.strength
+    strength = strength if strength is not None else problem.strength
 
     def slope(at: Tensor) -> Tensor:
         state = space.state(at, slopes=True)
@@ -247,16 +248,19 @@ def _log_joint(space: Space, z: Tensor, strength: float) -> Tensor:
 def _elsewhere(problem: Problem, fitted: Fitted) -> int:
     """How many descents ended outside of the guide though about as low: what one normal leaves out.
 
-    Outside: beyond the guide's 99.9 % ellipsoid, about its mean and about where a descent from there ends, copies moved
-    next to it. As low: within d nats of the lowest, for a narrow basin may lie lower than a wide one that holds more.
+    Outside: beyond the guide's 99.9 % ellipsoid, copies moved next to its mean, and past a dip of `DIP` nats on the
+    straight way there. As low: within d nats of the lowest, for a narrow basin may lie lower than a wide one that
+    holds more.
     """
-    outside = torch.ones(len(fitted.ends), dtype=torch.bool)
-    for centre in (fitted.mean, fitted.home):
-        ends = problem.symmetry.align(fitted.ends, centre) if problem.symmetry else fitted.ends
-        away = torch.linalg.solve_triangular(fitted.factor, (ends - centre).T, upper=False).square().sum(0)
-        outside &= away > chi2.ppf(0.999, problem.dim)
-    height = _log_joint(Space(problem), fitted.ends, fitted.strength)
-    return int((outside & (height > height.max() - problem.dim)).sum())
+    space, mean, ends = Space(problem), fitted.mean, fitted.ends
+    if problem.symmetry:
+        ends = problem.symmetry.align(ends, mean)
+    away = torch.linalg.solve_triangular(fitted.factor, (ends - mean).T, upper=False).square().sum(0)
+    share = torch.linspace(0, 1, 33, dtype=mean.dtype)[:, None, None]
+    way = _log_joint(space, (mean + share * (ends - mean)).flatten(0, 1), fitted.strength).reshape(33, -1)
+    apart = way.amin(0) < torch.minimum(way[0], way[-1]) - DIP
+    as_low = way[-1] > way[-1].max() - problem.dim
+    return int((apart & as_low & (away > chi2.ppf(0.999, problem.dim))).sum())
 
 
 def _plain(problem: Problem, draws: int, generator: torch.Generator) -> tuple[float, float]:
