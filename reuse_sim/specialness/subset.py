@@ -26,8 +26,9 @@ from reuse_sim.types import Estimate
 
 ACCEPTANCE = 0.35
 """What step sizes are tuned to."""
-SPREAD, ACCEPTED, REMEMBERED, CROSSED = 2.0, 0.1, 0.6, 0.01
-"""Variance of a replicate in nats², acceptance, correlation, crossings: beyond these a figure is not called converged."""
+SPREAD, ACCEPTED, REMEMBERED, CROSSED = 2.0, 1.0, 0.6, 0.01
+"""Variance of a replicate in nats², accepted moves per member and level, correlation, crossings: beyond these a figure
+is not called converged."""
 
 
 class Plan(BaseModel):
@@ -197,7 +198,7 @@ def fill(group: Tensor, groups: int, size: int, generator: torch.Generator) -> T
 def refresh(
     here: Space, members: space.State, level: float, size: float, plan: Plan, generator: torch.Generator
 ) -> tuple[space.State, float, float, float, int]:
-    """Move inside of `level` until C has forgotten where it began, from `moves` to `most` steps.
+    """Move inside of `level` until each has moved and C has forgotten where it began, from `moves` to `most` steps.
 
     Returns the population, step size, mean acceptance of the last steps, correlation of C, steps. The whole reference
     is drawn anew instead.
@@ -205,7 +206,7 @@ def refresh(
     if level == math.inf:
         return here.state(here.draw(len(members.cost), generator)), size, 1.0, 0.0, 0
     before, accepted, correlation = members.cost, [], 0.0
-    scale = 1.0 if here.normal else members.z.std(0)
+    scale = members.z.std(0)  # so that what is tied down does not slow what is free
     for k in range(plan.most):
         octave = torch.rand(len(before), generator=generator, dtype=torch.float64) * 2 - 1
         sizes = (size * 2**octave).clamp(max=1.0)
@@ -213,7 +214,7 @@ def refresh(
         accepted.append(float(accept.mean()))
         size = min(1.0, max(1e-6, size * math.exp(accepted[-1] - ACCEPTANCE)))
         correlation = float(torch.corrcoef(torch.stack([before, members.cost]))[0, 1].nan_to_num(0.0))
-        if k + 1 >= plan.moves and correlation < 0.2:
+        if k + 1 >= plan.moves and correlation < 0.2 and sum(accepted) >= 2 * ACCEPTED:
             break
     recent = accepted[len(accepted) // 2 :]
     return members, size, sum(recent) / len(recent), correlation, len(accepted)
@@ -242,8 +243,9 @@ def weigh(problem: Problem, found: Run, plan: Plan, level: float = LEVEL) -> Est
     log_z = state.log_p if found.stopped else torch.logaddexp(state.log_left, state.log_p + last)
     log_mean, error, variance = combined(log_z)
     bits, half = -log_mean / LN2, float(student.ppf((1 + level) / 2, plan.replicates - 1)) * error / LN2
-    crossings = crossed(problem, state)
-    wrong = doubts(infos, variance, int((log_z == -math.inf).sum()), plan)
+    crossings, dead = crossed(problem, state), int((log_z == -math.inf).sum())
+    # Where the last cut was the tolerance itself, nothing rests on the moves after it.
+    wrong = doubts(infos[:-1] if bool((log_weights == 0).all()) else infos, variance, dead, plan)
     report = {
         "error_bits": error / LN2,
         "levels": len(infos),
@@ -286,7 +288,7 @@ def crossed(problem: Problem, state: State) -> float:
     """How much goes on between the two sides of the widest gap in any of the problem's probes; 0 is nothing.
 
     Of members inside of the tolerance: those who changed sides during the last level, over twice the smaller side. Gaps
-    with less than a hundredth on one side do not count. 1 where there was no level.
+    of less than half a standard deviation, or with less than a hundredth on one side, do not count: 1.
     """
     chosen = state.members.cost <= problem.tolerance if problem.hard else torch.ones(len(state.ancestor)).bool()
     if state.origin is None or int(chosen.sum()) < 100:
@@ -294,15 +296,14 @@ def crossed(problem: Problem, state: State) -> float:
     here = Space(problem)
     with torch.no_grad():
         before, after = (problem.probe(here.theta(z[chosen])) for z in (state.origin, state.members.z))
-    ordered = after.sort(0).values
-    edge = math.ceil(len(after) / 100)
+    ordered, edge = after.sort(0).values, max(10, math.ceil(len(after) / 100))
     inner = ordered[edge - 1 : len(after) - edge + 1]
-    widest = (inner[1:] - inner[:-1]).max(0).indices
-    below, above = (inner.gather(0, (widest + k)[None]) for k in (0, 1))
-    middle = (below + above) / 2
+    gap, at = (inner[1:] - inner[:-1]).max(0)
+    middle = (inner.gather(0, at[None]) + gap / 2)[0]
     sides = torch.minimum((after < middle).sum(0), (after >= middle).sum(0))
     changes = ((after < middle) != (before < middle)).sum(0)
-    return float((changes / (2 * sides)).min())
+    wide = (gap > 0) & (gap > after.std(0) / 2)
+    return float(torch.where(wide, changes / (2 * sides), 1.0).min())
 
 
 def doubts(infos: list[Info], variance: float, dead: int, plan: Plan) -> list[str]:
@@ -312,8 +313,8 @@ def doubts(infos: list[Info], variance: float, dead: int, plan: Plan) -> list[st
         wrong.append(f"replicates disagree (variance {variance:.1f} nats² > {SPREAD:.0f}): take more effort")
     if dead:
         wrong.append(f"{dead} of {plan.replicates} replicates found no way: take more effort")
-    if any(i.acceptance < ACCEPTED for i in infos):
-        wrong.append(f"fewer than {ACCEPTED:.0%} of moves were accepted at some level: take a higher tolerance")
+    if any(i.acceptance * i.moves < ACCEPTED for i in infos):
+        wrong.append("at some level most of the population never moved: take more effort, or a higher tolerance")
     if any(i.correlation > REMEMBERED for i in infos):
         wrong.append("some level was left before it was forgotten where it began: take more effort")
     return wrong
