@@ -34,7 +34,7 @@ def estimate(
 
 
 def counted(problem: Problem, hits: int, n: int, level: float = LEVEL) -> Estimate:
-    """From `hits` among n draws, with Clopper–Pearson limits; none bounds S from below at `level`."""
+    """From `hits` among n draws, with Clopper–Pearson limits; none bounds S from below."""
     low_p, high_p = share_limits(hits, n, level)
     report = {"hits": hits, "draws": n, **problem.report}
     if hits == 0:
@@ -50,11 +50,8 @@ def counted(problem: Problem, hits: int, n: int, level: float = LEVEL) -> Estima
 
 
 def share_limits(hits: int, n: int, level: float) -> tuple[float, float]:
-    """Clopper & Pearson's limits of a share (1934), each missed with probability ≤ (1 − level)/2.
-
-    Where hits are 0 or n only one limit says anything, and it alone is missed with probability ≤ 1 − level.
-    """
-    tail = (1 - level) if hits in (0, n) else (1 - level) / 2
+    """Clopper & Pearson's limits of a share (1934), each missed with probability ≤ (1 − level)/2."""
+    tail = (1 - level) / 2
     low = 0.0 if hits == 0 else float(beta.ppf(tail, hits, n - hits + 1))
     high = 1.0 if hits == n else float(beta.isf(tail, hits + 1, n - hits))
     return low, high

@@ -26,7 +26,7 @@ from reuse_sim.types import Estimate
 
 ACCEPTANCE = 0.35
 """What step sizes are tuned to."""
-SPREAD, ACCEPTED, REMEMBERED, CROSSED = 2.0, 1.0, 0.6, 0.01
+SPREAD, ACCEPTED, REMEMBERED, CROSSED = 3.0, 1.0, 0.6, 0.05
 """Variance of a replicate in nats², accepted moves per member and level, correlation, crossings: beyond these a figure
 is not called converged."""
 
@@ -34,7 +34,7 @@ is not called converged."""
 class Plan(BaseModel):
     """`replicates` of `particles` each; `share` of them pass a cut; `moves` to `most` steps each level.
 
-    Where fewer than `seeds` of a replicate pass, the level is sampled again, up to `rounds` times.
+    Where fewer than `seeds` of a replicate pass on average, the level is sampled again, up to `rounds` times.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -146,8 +146,8 @@ def step(here: Space, state: State, plan: Plan, generator: torch.Generator) -> t
         cut = threshold(members.cost, plan.share) if cut is None else cut
         if cut is not None:
             passed.append(members)
-            inside = torch.cat(costs, 0).reshape(-1, groups, plan.particles) < cut
-            if int(inside.sum((0, 2)).min()) >= plan.seeds:
+            # Counted over all replicates, so that stopping here favours no share by more than one in seeds · replicates.
+            if sum(int((c < cut).sum()) for c in costs) >= plan.seeds * groups:
                 break
     if cut is None:
         return None
@@ -206,13 +206,14 @@ def refresh(
     if level == math.inf:
         return here.state(here.draw(len(members.cost), generator)), size, 1.0, 0.0, 0
     before, accepted, correlation = members.cost, [], 0.0
+    largest = 1.0 if hasattr(here.problem.reference, "propose") else 4.0
     scale = members.z.std(0)  # so that what is tied down does not slow what is free
     for k in range(plan.most):
         octave = torch.rand(len(before), generator=generator, dtype=torch.float64) * 2 - 1
-        sizes = (size * 2**octave).clamp(max=1.0)
+        sizes = (size * 2**octave).clamp(max=largest)
         members, accept = moves.walk(here, members, sizes, generator, level=level, scale=scale)
         accepted.append(float(accept.mean()))
-        size = min(1.0, max(1e-6, size * math.exp(accepted[-1] - ACCEPTANCE)))
+        size = min(largest, max(1e-6, size * math.exp(accepted[-1] - ACCEPTANCE)))
         correlation = float(torch.corrcoef(torch.stack([before, members.cost]))[0, 1].nan_to_num(0.0))
         if k + 1 >= plan.moves and correlation < 0.2 and sum(accepted) >= 2 * ACCEPTED:
             break
