@@ -207,7 +207,11 @@ def refresh(
         return here.state(here.draw(len(members.cost), generator)), size, 1.0, 0.0, 0
     before, accepted, correlation = members.cost, [], 0.0
     largest = 1.0 if hasattr(here.problem.reference, "propose") else 4.0
-    scale = members.z.std(0)  # so that what is tied down does not slow what is free
+    # Each coordinate's own spread, so that what is tied down does not slow what is free: that of the other half of the
+    # replicates, for by its own a population would creep together.
+    half = len(before) // 2
+    scale = members.z[half:].std(0).repeat(len(before), 1)
+    scale[half:] = members.z[:half].std(0)
     for k in range(plan.most):
         octave = torch.rand(len(before), generator=generator, dtype=torch.float64) * 2 - 1
         sizes = (size * 2**octave).clamp(max=largest)
