@@ -12,7 +12,7 @@ The population is made of replicates that share levels and step sizes but no anc
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -70,8 +70,8 @@ class State:
 class Info:
     """One level: the share that passed, over how many rounds, how often moves were accepted, how much is remembered.
 
-    `variance` is Au & Beck's δ², (1 − P)(1 + γ)/(N P), γ from the likeness of members with one ancestor; `correlation` is
-    that of C before and after the moves.
+    `variance` is Au & Beck's δ², (1 − P)(1 + γ)/(N P), γ from the likeness of members with one ancestor; `correlation`
+    is that of C before and after the moves.
     """
 
     share: float
@@ -146,7 +146,7 @@ def step(here: Space, state: State, plan: Plan, generator: torch.Generator) -> t
         cut = threshold(members.cost, plan.share) if cut is None else cut
         if cut is not None:
             passed.append(members)
-            # Counted over all replicates, so that stopping here favours no share by more than one in seeds · replicates.
+            # Counted over all replicates: stopping here favours the share by no more than one in seeds · replicates.
             if sum(int((c < cut).sum()) for c in costs) >= plan.seeds * groups:
                 break
     if cut is None:
@@ -260,6 +260,7 @@ def weigh(problem: Problem, found: Run, plan: Plan, level: float = LEVEL) -> Est
         "correlation_max": max((i.correlation for i in infos), default=0.0),
         "moves": sum(i.moves for i in infos),
         "crossings": crossings,
+        "consistent": int((state.members.cost <= problem.tolerance).sum()),
         **problem.report,
     }
     if found.stopped:
@@ -327,9 +328,10 @@ def doubts(infos: list[Info], variance: float, dead: int, plan: Plan) -> list[st
 
 def _stopped(found: Run, low: float, report: dict, plan: Plan, level: float) -> Estimate:
     """S is at least the bits of the last level, and more by what none of its population says: each at (1 + level)/2."""
-    n = plan.replicates * plan.particles if found.state.level == math.inf else plan.replicates * plan.seeds
-    draws = n * plan.rounds if found.state.level == math.inf else n
-    beyond = -math.log2(1 - ((1 - level) / 2) ** (1 / draws))
+    # The reference's own draws are independent; of a later population only so many as there were seeds at least.
+    first, none = found.state.level == math.inf, report["consistent"] == 0
+    draws = plan.replicates * (plan.particles * plan.rounds if first else plan.seeds)
+    beyond = -math.log2(1 - ((1 - level) / 2) ** (1 / draws)) if none else 0.0
     bits = max(0.0, low) + beyond
     status = f"{found.stopped}: S is at least {bits:.1f} bits; take a higher tolerance, or more effort"
     return Estimate(bits, bits, bits, "lower", "global", status, report, level)
