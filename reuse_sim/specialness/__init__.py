@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from reuse_sim.errors import InputError, nearest
-from reuse_sim.specialness import annealed, nuts, smc, svi, thermodynamic
+from reuse_sim.specialness import annealed, nuts, prior, smc, subset, svi, thermodynamic
 from reuse_sim.specialness.problem import LEVEL, Problem, checked
-from reuse_sim.specialness.reference import DiagonalNormal, Reference, UniformBox, standard_normal
+from reuse_sim.specialness.reference import CountingMeasure, DiagonalNormal, Reference, UniformBox, standard_normal
 from reuse_sim.types import Estimate
 
 Method = Callable[[Problem, float, torch.Generator, Tensor | None, float], Estimate]
@@ -32,6 +32,8 @@ METHODS: Mapping[str, Method] = {
     "nuts": nuts.estimate,
     "annealed": annealed.estimate,
     "thermodynamic": thermodynamic.estimate,
+    "prior": prior.estimate,
+    "subset": subset.estimate,
 }
 
 
@@ -81,5 +83,5 @@ def estimate(
     return replace(found, evaluations=count, seconds=time.process_time() - began)
 
 
-__all__ = ["METHODS", "DiagonalNormal", "Estimate", "Method", "Problem", "Reference", "UniformBox", "estimate",
-           "standard_normal"]
+__all__ = ["METHODS", "CountingMeasure", "DiagonalNormal", "Estimate", "Method", "Problem", "Reference", "UniformBox",
+           "estimate", "standard_normal"]
