@@ -54,15 +54,6 @@ def test_weights_have_their_means_and_are_seldom_far_above(world, temperatures: 
             assert least - 4 * error < float(weights.mean()) < 1 + 4 * error
 
 
-def test_starts_that_are_no_exact_draws_break_the_lower_side() -> None:
-    # All in the smaller of two basins, as if it were the event: what comes back is the bits of that basin.
-    case = cases.two_basins(3, 3.0, 0.3, 0.5)
-    plan = path.pilot(case.problem, stream(0, "pilot"))
-    centre = torch.tensor([[-3.0, 0.0, 0.0]], dtype=torch.float64).expand(100, 3)
-    back = annealed.backward(plan, plan.path(60), centre, stream(0, "back")).log_weight[:, 0] / LN2 - case.bits
-    assert float((back > 1.0).double().mean()) > 0.6  # half would be allowed
-
-
 def test_the_gap_closes_with_more_temperatures() -> None:
     for world in (posterior, ball):
         case, draws = world(200, stream(0, "draws"))
