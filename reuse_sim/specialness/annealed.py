@@ -1,9 +1,9 @@
 """Annealed importance sampling, forwards and back: specialness between two stochastic bounds (Grosse et al. 2015).
 
-Forwards, chains start at the reference and are carried to the answer; each ends with a weight w of mean Z = 2^−S, so w is
-seldom much above Z and S seldom much above what w says. Backwards, chains start at a draw of the answer and are carried to
-the reference; the mean of 1/w is at most 1/Z, so S is seldom much below. Nothing but Markov's inequality is used: a limit
-holds however badly chains mixed. How badly shows in how far the two are apart.
+Forwards, chains start at the reference and are carried to the answer; each ends with a weight w of mean Z = 2^−S, so
+w is seldom much above Z, and S seldom much above what w says. Backwards, chains start at a draw of the answer and are
+carried to the reference; the mean of 1/w is at most 1/Z, so S is seldom much below. Nothing but Markov's inequality is
+used: a limit holds however badly chains mixed. How badly shows in how far the two are apart.
 
 The second half holds only where the start is an exact draw of the answer (`reuse_sim.specialness.planted` makes some).
 That is the caller's claim, made by asking `FromExact(draws)` in place of `estimate`. A trained human is no exact draw.
@@ -49,7 +49,7 @@ def estimate(
 
 @dataclass(frozen=True)
 class FromExact:
-    """The method that goes both ways, back from `draws` `(d,)`, or independent `(m, d)`, known by the caller to be exact.
+    """The method that goes both ways, back from `draws` `(d,)` or independent `(m, d)`, exact by the caller's word.
 
     Exact: drawn from the reference weighed by exp(−strength C), or restricted to the event; being inside of it is not
     enough. `specialness.estimate(problem, FromExact(draws), generator=g)`.
@@ -66,7 +66,7 @@ class FromExact:
         cost = problem.cost(draws)
         beyond = problem.tolerance + 1e-9 * abs(problem.tolerance) if problem.hard else torch.finfo(cost.dtype).max
         if bool((cost > beyond).any()):
-            raise InputError("FromExact.draws", f"C = {float(cost.max()):g}", "exact draws, with C within the tolerance",
+            raise InputError("FromExact.draws", f"C = {float(cost.max()):g}", "exact draws, within the tolerance",
                              "without one, take method annealed: one side")
         plan = path.pilot(problem, generator)
         way = plan.path(plan.temperatures(effort))
@@ -79,7 +79,7 @@ class FromExact:
 
 @dataclass(frozen=True)
 class Pass:
-    """One pass over T temperatures: log weights in nats, `(m, k)` from m independent starts, and what was accepted `(T,)`.
+    """One pass over T temperatures: log weights in nats, `(m, k)` from m independent starts, and acceptance `(T,)`.
 
     Backwards they are those of 1/w. `inside` `(m, k)` is false where a forward chain ended outside of a hard event.
     """
@@ -99,12 +99,11 @@ class Pass:
 
     @property
     def slowest(self) -> float:
-        """The lowest mean acceptance over a twentieth of the path."""
-        return min(float(part.mean()) for part in self.accept.chunk(20))
+        return path.slowest(self.accept)
 
 
 def forward(plan: Pilot, way: Path, generator: torch.Generator, chains: int = CHAINS) -> Pass:
-    """From the reference to the answer: the mean of w is Z, where chains that end outside of a hard event count as 0."""
+    """From the reference to the answer: the mean of w is Z, if chains that end outside of a hard event count as 0."""
     state = plan.space.state(plan.space.draw(chains, generator), slopes=plan.space.problem.smooth)
     return _carry(plan, way, state, chains, generator)
 
@@ -145,12 +144,13 @@ def _upper(problem: Problem, plan: Pilot, up: Pass, back: Pass | None, level: fl
     low = -max(weights.guess(deviations), weights.log_mean + deviations * weights.error) / LN2
     said = ["one-sided, only high is a bound: for the other take an exact draw, as planted humans of this size have"]
     if back is not None:
-        said.append("start is not known to be an exact draw, so that the pass back from it (reverse_bits) proves nothing")
+        said.append("start is not known to be an exact draw, so the pass back from it (reverse_bits) proves nothing")
     return Estimate(
         bits=bits, low=min(bits, max(low, 0.0)), high=max(bits, -weights.limit(1 - level) / LN2),
         bound="upper" if hit else "none", kind="global", level=level,
         status="; ".join(said + _faults(problem, plan, up)),
-        diagnostics={**_diagnostics(plan, up, back), "error_bits": weights.error / LN2, "start_exact": False, **problem.report},
+        diagnostics={**_diagnostics(plan, up, back), "error_bits": weights.error / LN2, "start_exact": False,
+                     **problem.report},
     )
 
 

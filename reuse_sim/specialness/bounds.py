@@ -63,10 +63,10 @@ class Weights:
         return math.sqrt(max(m / max(self.effective, 1.0) - 1, 0.0) / (m - 1))
 
     def guess(self, deviations: float) -> float:
-        """The log mean if log weights are normal, their mean plus half their variance, and `deviations` of its errors more.
+        """The log mean if log weights are normal, their mean plus half their variance, and `deviations` errors more.
 
-        No limit: a few weights of a wide spread seldom hold the large ones that make up the mean, and this allows for
-        them. Weights of 0 count by their share.
+        No limit, but nearer: few weights of a wide spread seldom hold the large ones that make up the mean. Weights of
+        0 count by their share.
         """
         found = self.groups[self.groups.isfinite()]
         m, variance = len(found), float(found.var()) if len(found) > 1 else 0.0

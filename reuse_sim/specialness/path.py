@@ -1,7 +1,7 @@
 """The way from the reference to the answer: μ · exp(−βU) with β from 0 up, planned on a few chains of their own.
 
-Soft: U = C, up to β = strength. Hard: U = (C − tolerance)₊, which nothing inside of the event feels, up to where most of
-μ · exp(−βU) is inside; the rest is one factor, the share that is.
+Soft: U = C, up to β = strength. Hard: U = (C − tolerance)₊, which nothing inside of the event feels, up to where most
+of μ · exp(−βU) is inside; what is left is one factor, the share that is.
 
 The pilot's draws are used for nothing but the plan, so what follows the plan is as valid as if someone had told it.
 """
@@ -30,8 +30,8 @@ TURN = 1.5
 """Length of a trajectory where steps are long: about a quarter of the period of a standard normal."""
 INSIDE = 0.75
 """Share inside of the event at which the path to a hard one may end."""
-LONGEST = 400
-"""Pilot's steps after which the event is given up on."""
+LONGEST, STUCK = 400, 1e-3
+"""The event is given up on after so many steps of the pilot, or when all chains have the same U > 0 to that share."""
 
 
 @dataclass(frozen=True)
@@ -115,14 +115,15 @@ def pilot(problem: Problem, generator: torch.Generator) -> Pilot:
         levels.append((beta, step, length, state.z))
         inside = float((state.cost <= 0).double().mean())
         reached = beta >= end or (problem.hard and beta > 0 and inside >= INSIDE)
-        if reached or len(levels) > LONGEST:
+        stuck = problem.hard and float(state.cost.std()) < STUCK * float(state.cost.mean())
+        if reached or stuck or len(levels) > LONGEST:
             break
         ahead = min(_stride(state.cost, beta), end - beta)
         weights = torch.softmax(-ahead * state.cost, 0)
         length += math.sqrt(max(-math.log(_effective(weights)), 1e-12))
         beta += ahead
         state = state.take(systematic(weights, generator))
-    betas, steps, lengths = (torch.tensor(column, dtype=torch.float64) for column in list(zip(*levels, strict=True))[:3])
+    betas, steps, lengths = torch.tensor([numbers for *numbers, _ in levels], dtype=torch.float64).T.contiguous()
     return Pilot(betas, steps, lengths, torch.stack([z for *_, z in levels]), space, scale, reached)
 
 
@@ -150,6 +151,11 @@ def move(
         state, accept = moves.walk(space, state, step, generator, beta, scale=scale)
         total = total + accept
     return state, total / LEAPFROGS
+
+
+def slowest(accept: Tensor) -> float:
+    """The lowest mean acceptance of a twentieth of the path, of those of each β."""
+    return min(float(part.mean()) for part in accept.chunk(20))
 
 
 def systematic(weights: Tensor, generator: torch.Generator) -> Tensor:

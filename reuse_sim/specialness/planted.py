@@ -2,10 +2,10 @@
 
 The two-sided certificate of `annealed` for problems of that size. With v fixed beforehand, over n questions:
 
-- soft: y = H_θ*(x) + e, e normal of variance τ v. The density of y given θ is ∝ exp(−n C(θ)/(2τ)), C = mean (H_θ − y)²/v,
-  so θ* given y has density μ · exp(−strength C).
-- hard: e uniform in the ball mean e²/v ≤ τ. The density of y given θ is one constant where C(θ) ≤ τ and 0 elsewhere, so θ*
-  given y is μ restricted to the event.
+- soft: y = H_θ*(x) + e, e normal of variance τ v. The density of y given θ is ∝ exp(−n C(θ)/(2τ)) with
+  C = mean (H_θ − y)²/v, so θ* given y has density μ · exp(−strength C).
+- hard: e uniform in the ball mean e²/v ≤ τ. The density of y given θ is one constant where C(θ) ≤ τ and 0 elsewhere, so
+  θ* given y is μ restricted to the event.
 
 In general a hard event has an exact draw where errors are uniform over all that the tolerance allows. Without errors θ*
 sits in the middle of its own event, C = 0, and is no draw of it: a pass back from there proves nothing.

@@ -77,15 +77,15 @@ def estimate(
         wrong.append("the path ends outside of the event, and the figure is that of a softer one: "
                      "take a higher tolerance")
     if abs(drift) > max(tolerated, 0.1):
-        wrong.append(f"the chains still drift ({drift / LN2:+.1f} bits from the first half to the second): take more effort")
+        wrong.append(f"the chains drift ({drift / LN2:+.1f} bits from the first half to the second): take more effort")
     if error > ERROR_BITS:
         wrong.append(f"the standard error is {error:.1f} bits (> {ERROR_BITS:.0f}): take more effort")
     if abs(found.correction) / LN2 > CORRECTION_BITS:
         wrong.append(f"{found.correction / LN2:.1f} bits correct the trapezoid rule (> {CORRECTION_BITS:.0f}): the "
                      "path has too few steps for it; take method annealed")
-    least, slowest = path.target(problem) / 3, float(draws.accept.min())
+    least, slowest = path.target(problem) / 3, path.slowest(draws.accept)
     if slowest < least:
-        wrong.append(f"only {slowest:.0%} of moves were accepted at one β (< {least:.0%}): take more effort")
+        wrong.append(f"only {slowest:.0%} of moves were accepted on part of the path (< {least:.0%}): take more effort")
     return Estimate(
         bits=bits, low=max(bits - margin, 0.0), high=bits + margin, kind="global", level=level,
         bound="two-sided" if plan.reached and inside > 0 else "none", status="; ".join(wrong) or "converged",

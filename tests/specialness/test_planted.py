@@ -1,4 +1,4 @@
-"""Planted humans are exact draws, by the posteriors that have a closed form; a trained one's gradient is the engine's."""
+"""Planted humans are exact draws, by posteriors of a closed form; a human's gradient is the engine's."""
 
 from __future__ import annotations
 
@@ -81,7 +81,8 @@ def test_a_human_s_gradient_by_an_engine_is_that_of_its_cost(width: int) -> None
     torch.testing.assert_close(fast, slope, rtol=1e-5, atol=2e-6)
     # And samplers take it into their coordinates.
     z = Space(problem).z(theta.detach())
-    torch.testing.assert_close(Space(problem).state(z, True).cost_slope, slope * problem.reference.sd, rtol=1e-5, atol=2e-6)
+    mapped = Space(problem).state(z, slopes=True).cost_slope
+    torch.testing.assert_close(mapped, slope * problem.reference.sd, rtol=1e-5, atol=2e-6)
 
 
 def test_where_no_engine_fits_there_is_no_gradient() -> None:
@@ -103,7 +104,7 @@ def test_small_planted_humans_lie_between_two_sides(soft: bool) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("soft", "tolerance"), [(True, 0.05), (False, 0.01)])
+@pytest.mark.parametrize(("soft", "tolerance"), [(True, 0.05), (False, 0.005)])
 def test_a_planted_human_of_841_parameters_to_five_percent_in_two_minutes(soft: bool, tolerance: float) -> None:
     world = radius.build()
     x = world.on_distribution(world.teacher([stream(0, "teacher")]), 128, [stream(0, "x")])[0]
