@@ -109,8 +109,8 @@ def _estimate(
     bits = max(floor, -log_share / LN2)
     error = error / LN2 + min(departure, max(1.0, abs(bits)))  # more than all of it says no more
     return Estimate(
-        bits=bits, low=max(floor, bits - error), high=bits + error, bound="two-sided" if exact else "none", kind="local",
-        level=level, quantity="the basin of the mode", status="; ".join(wrong) or "converged",
+        bits=bits, low=max(floor, bits - error), high=bits + error, bound="two-sided" if exact else "none",
+        kind="local", level=level, quantity="the basin of the mode", status="; ".join(wrong) or "converged",
         diagnostics={"error_bits": error, "departure_bits": departure, "strength": model.strength,
                      "mode_cost": model.cost, "mode": space.theta(model.z[None])[0], **problem.report},
     )
@@ -120,10 +120,7 @@ def lowest(
     space: Space, strength: float, generator: torch.Generator, start: Tensor | None, steps: int = 300
 ) -> Tensor:
     """z `(d,)` where descents at that strength end lowest: from `start`, or from 8 draws of the reference."""
-    if start is not None:
-        starts = space.z(start.double()[None])
-    else:
-        starts = space.draw(STARTS, generator)
+    starts = space.draw(STARTS, generator) if start is None else space.z(start.double()[None])
     ends = torch.cat([curvature.down(space, strength, starts, steps), starts])
     state = space.state(ends)
     height = (strength * state.cost - state.base).nan_to_num(torch.inf)

@@ -13,13 +13,15 @@ cancels, so that a thousand bits are as exact as one (Daniels 1954; Rice 1980).
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from scipy.optimize import brentq
 from torch import Tensor
 
 BEND = 0.5
-"""Of the hyperbola λ = s + w (i sinh u − BEND (cosh u − 1)): leaning left, e^(λq) helps; beyond 1, linear terms hurt."""
+"""Of the path saddle + width (i sinh u − BEND (cosh u − 1)): to the left e^(λq) falls; beyond 1 linear terms rise."""
 
 
 def log_share(c: float, b: Tensor, h: Tensor, q: float) -> tuple[float, float]:
@@ -69,11 +71,12 @@ def log_share(c: float, b: Tensor, h: Tensor, q: float) -> tuple[float, float]:
     return min(0.0, peak + math.log(whole)), abs(math.log(whole / half))
 
 
-def _root(slope, end: float) -> float:
+def _root(slope: Callable[[float], float], end: float) -> float:
     """Where the convex exponent has its least value on (0, end): its slope rises from −∞."""
     low = high = min(1.0, end / 2)
     while slope(low) > 0:
         low /= 4
     while slope(high) < 0:
         high = 4 * high if math.isinf(end) else end - (end - high) / 4
-    return low if low == high else float(brentq(slope, low, high, rtol=1e-13))
+    root: Any = low if low == high else brentq(slope, low, high)
+    return float(root)

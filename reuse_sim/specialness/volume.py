@@ -1,7 +1,7 @@
 """Local volume: how much of the reference a start sees along straight lines through what is consistent.
 
 The star-shaped neighbourhood of a start z₀ is all that can be reached from it in a straight line inside of the event
-(Scherlis & Belrose 2025, arXiv 2501.18812). With z = z₀ + r P u, u uniform on the unit sphere of d dimensions, of area A,
+(Scherlis & Belrose 2025, arXiv 2501.18812). With z = z₀ + r P u, u uniform on the unit sphere in d dimensions, area A,
 
     μ(star) = |det P| A · E_u ∫₀^R(u) r^(d−1) reference(z₀ + r P u) dr,
 
@@ -86,12 +86,13 @@ def radii(space: Space, z0: Tensor, ways: Tensor, tolerance: float) -> Tensor:
         with torch.no_grad():
             return (checked(space.problem.cost, space.theta(at)) <= tolerance).reshape(radius.shape)
 
-    ladder = far * 1.33 ** -torch.arange(48, -1, -1, dtype=z0.dtype)
+    ladder = torch.logspace(math.log10(far) - 6, math.log10(far), 49, dtype=z0.dtype)
     tested = torch.cat([inside(part.expand(n, -1)) for part in ladder.split(8)], 1)
     first_out = (~tested).double().argmax(1)
     open_end = tested.all(1)
     high = torch.where(open_end, ladder[-1], ladder[first_out])
-    low = torch.where(open_end, ladder[-1], torch.where(first_out > 0, ladder[(first_out - 1).clamp(min=0)], 0.0))
+    below = torch.where(first_out > 0, ladder[(first_out - 1).clamp(min=0)], torch.zeros_like(high))
+    low = torch.where(open_end, ladder[-1], below)
     for _ in range(40):
         middle = torch.where(low > 0, (low + high) / 2, high / 16)  # towards a ray that ends at once, in large steps
         now = inside(middle.unsqueeze(1)).squeeze(1) & ~open_end
@@ -197,8 +198,8 @@ def _summary(problem: Problem, log_rays: Tensor, log_scale: float, level: float,
     if effective < min(ENOUGH, n / 4):
         # Whatever the spread, the mean of positive numbers exceeds k times its expectation at most once in k.
         high = max(high, bits + math.log2(1 / (1 - level)))
-        status = (f"{effective:.1f} of {n} rays hold the volume: bits are too many by an unknown amount, the upper bound "
-                  "stands; take more effort, or method smc")
+        status = (f"{effective:.1f} of {n} rays hold the volume: bits are too many by an unknown amount, the upper "
+                  "bound stands; take more effort, or method smc")
     whole = "the star-shaped neighbourhood of the start"
     return Estimate(
         bits=bits, low=low, high=high, bound="upper", kind="local", level=level, status=status,

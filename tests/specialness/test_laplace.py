@@ -1,4 +1,4 @@
-"""Laplace is exact on quadratics, soft and hard; what the diagonal leaves out; and that it says what it is elsewhere."""
+"""Laplace is exact on quadratics, soft and hard; what the diagonal leaves out; elsewhere it says what it is."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_a_reference_that_is_only_a_distribution() -> None:
 def test_one_basin_of_two_is_one_bit_too_high_and_named_local() -> None:
     e = found(two_basins(), start=torch.tensor([3.0, 0.0], dtype=torch.float64))
     assert e.kind == "local" and e.quantity == "the basin of the mode" and e.bound == "none"
-    # ∫ N(t; 0, 4) exp(−100 (|t| − 3)²) dt of both basins: each 1/√(1 + 800) · exp(−½ 9 · 200/801), the tail beyond 0 nil.
+    # ∫ N(t; 0, 4) exp(−100 (|t| − 3)²) dt of both basins: each 1/√(1 + 800) · exp(−½ 9 · 200/801), tails beyond 0 nil.
     both = -math.log2(2 / math.sqrt(801) * math.exp(-0.5 * 9 * 200 / 801))
     assert e.bits == pytest.approx(both + 1, abs=1e-3)
 
