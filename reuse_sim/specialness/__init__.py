@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from reuse_sim.errors import InputError, nearest
-from reuse_sim.specialness import laplace, nuts, svi, volume
+from reuse_sim.specialness import laplace, learning, nuts, svi, volume
 from reuse_sim.specialness.problem import LEVEL, Problem, checked
 from reuse_sim.specialness.reference import DiagonalNormal, Reference, UniformBox, standard_normal
 from reuse_sim.types import Estimate
@@ -28,6 +28,7 @@ METHODS: Mapping[str, Method] = {
     "laplace": laplace.estimate,
     "laplace_diagonal": laplace.estimate_diagonal,
     "volume": volume.estimate,
+    "wbic": learning.estimate,
 }
 
 

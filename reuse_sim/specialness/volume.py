@@ -118,7 +118,7 @@ def log_integral(log_f: Callable[[Tensor], Tensor], end: Tensor) -> Tensor:
         best, step = value.argmax(1), (high - low) / 32
         top, height = t.gather(1, best.unsqueeze(1)).squeeze(1), value.amax(1)
         low, high = top - 2 * step, torch.minimum(top + 2 * step, top_end)
-    reach = 2.0 ** torch.arange(-12, 6, 0.5, dtype=end.dtype)
+    reach = torch.logspace(-12, 5.5, 36, base=2, dtype=end.dtype)
     x, w = (torch.from_numpy(a) for a in _legendre(NODES))
     total = torch.full_like(end, -torch.inf)
     for side in (-1.0, 1.0):
