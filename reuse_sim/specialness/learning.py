@@ -63,8 +63,8 @@ def estimate(
 ) -> Estimate:
     """WBIC in bits, strength C being n L and n the number of questions 2 · tolerance · strength (`Problem`).
 
-    For few questions it makes evidence too large, bits too few (Friel et al. 2017). Raises InputError for a hard event
-    and for fewer than three questions.
+    Where the posterior is one normal, few questions make evidence too large, bits too few (Friel et al. 2017); networks
+    can err to the other side. Raises InputError for a hard event and for fewer than three questions.
     """
     if problem.strength is None:
         raise InputError("estimate", "the hard event", "a soft problem", "take problem.soft(strength), or method smc")
@@ -80,7 +80,7 @@ def estimate(
     found = sample(space, problem.strength / math.log(n), starts, effort, generator)
     bits, error = (problem.strength * v / LN2 for v in (float(found.cost.mean()), found.error))
     wrong = [_mixing(found)] if found.r_hat > R_HAT else []
-    wrong.append(f"WBIC is an approximation with no bound, too few bits for few questions (n = {n:.0f}): "
+    wrong.append(f"WBIC is an approximation with no bound, right only as questions become many (n = {n:.0f}): "
                  "hold it against smc")
     low, high = limits(bits, error, level)
     return Estimate(

@@ -123,7 +123,8 @@ def log_integral(log_f: Callable[[Tensor], Tensor], end: Tensor) -> Tensor:
     total = torch.full_like(end, -torch.inf)
     for side in (-1.0, 1.0):
         away = torch.minimum(top.unsqueeze(1) + side * reach, top_end.unsqueeze(1))
-        fallen = log_f(away.exp()).nan_to_num(-torch.inf, -torch.inf, -torch.inf) < (height - DROP).unsqueeze(1)
+        value = log_f(away.exp()).nan_to_num(-torch.inf, -torch.inf, -torch.inf)
+        fallen = value < height.unsqueeze(1) - DROP
         far = torch.where(fallen.any(1), fallen.double().argmax(1), len(reach) - 1)
         border = away.gather(1, far.unsqueeze(1)).squeeze(1)
         half = (border - top).abs() / 2
