@@ -74,7 +74,7 @@ def estimate(
                          "WBIC needs log n above 1")
     space = Space(problem)
     curvature.need_smooth(space, "wbic")
-    starts = space.draw(CHAINS, generator)
+    starts = _starts(space, generator)
     if start is not None:
         starts[0] = space.z(start.to(starts.dtype)[None])[0]
     found = sample(space, problem.strength / math.log(n), starts, effort, generator)
@@ -114,7 +114,7 @@ def coefficient(
     at = one * float(space.state(space.z(start[None])).cost[0])
     if not math.isfinite(at):
         raise InputError("start", f"a loss of {at}", "a start of finite loss")
-    found = sample(space, n_beta * one, space.draw(CHAINS, generator), effort, generator)
+    found = sample(space, n_beta * one, _starts(space, generator), effort, generator)
     raw, error = n_beta * (one * float(found.cost.mean()) - at), n_beta * one * found.error
     given = 0.0
     if gamma > 0:
@@ -146,9 +146,6 @@ def sample(space: Space, beta: float, starts: Tensor, effort: float, generator: 
     """
     steps = max(20, round(STEPS * effort))
     state, size, costs, accepts = space.state(starts, slopes=True), 0.1 * len(starts[0]) ** -0.25, [], []
-    if not bool(state.cost.isfinite().all()):
-        raise InputError("reference", "draws of infinite cost", "a cost that is finite on the reference",
-                         "take method subset")
     for k in range(2 * steps):
         # Steps spread over a factor of ten: near a singularity one size is never right for all chains.
         jitter = 1.5 * 10 ** -torch.rand(len(starts), generator=generator, dtype=starts.dtype)
@@ -167,6 +164,16 @@ def sample(space: Space, beta: float, starts: Tensor, effort: float, generator: 
     # Chains that disagree are as many observations as there are chains.
     error = max(float(cost.std()) / effective**0.5, float(cost.mean(1).std()) / len(cost) ** 0.5)
     return Chains(cost, sum(accepts) / len(accepts), r_hat, error)
+
+
+def _starts(space: Space, generator: torch.Generator) -> Tensor:
+    """z `(chains, d)`: draws of the reference of finite cost, repeated where there are fewer."""
+    drawn = space.draw(16 * CHAINS, generator)
+    whole = drawn[space.state(drawn).cost.isfinite()][:CHAINS]
+    if len(whole) == 0:
+        raise InputError("reference", f"{len(drawn)} draws of infinite cost", "some of finite cost",
+                         "take method subset")
+    return whole.repeat(-(-CHAINS // len(whole)), 1)[:CHAINS]
 
 
 def _mixing(found: Chains) -> str:

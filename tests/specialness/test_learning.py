@@ -159,6 +159,19 @@ def test_wbic_of_a_linear_human() -> None:
     assert abs(e.bits - exact / math.log(2)) < 4 * e.diagnostics["error_bits"]
 
 
+def test_infinite_costs_are_walls() -> None:
+    # Uniform on [−1, 1]² and finite on a quarter of it: λ̂ there is that of the quarter, 2 · ½ for L = |w|²/2.
+    def cost(w: Tensor) -> Tensor:
+        return torch.where((w > 0).all(-1), w.square().sum(-1) / 2, torch.inf)
+
+    problem = Problem(2, UniformBox(-ONE, ONE), cost, 0.0, "L")
+    found = learning.coefficient(problem, 1000, stream(0, "chains"), torch.full((2,), 1e-9), effort=0.3)
+    assert abs(found.value - 1.0) < 2.5 * (found.high - found.low) < 0.5
+    nowhere = Problem(2, UniformBox(-ONE, ONE), lambda w: w[..., 0] * 0 + torch.inf, 0.5, "L", strength=100.0)
+    with pytest.raises(InputError, match="infinite cost"):
+        estimate(nowhere, "wbic", generator=stream(0, "g"))
+
+
 def test_what_has_no_wbic_is_refused() -> None:
     with pytest.raises(InputError, match="hard event"):
         estimate(cases.ball(3, 0.5).problem, "wbic", generator=stream(0, "g"))
