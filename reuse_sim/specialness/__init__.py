@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from reuse_sim.errors import InputError, nearest
-from reuse_sim.specialness import annealed, nuts, prior, smc, subset, svi, thermodynamic
+from reuse_sim.specialness import annealed, laplace, learning, nuts, prior, smc, subset, svi, thermodynamic, volume
 from reuse_sim.specialness.problem import LEVEL, Problem, checked
 from reuse_sim.specialness.reference import CountingMeasure, DiagonalNormal, Reference, UniformBox, standard_normal
 from reuse_sim.types import Estimate
@@ -34,6 +34,10 @@ METHODS: Mapping[str, Method] = {
     "thermodynamic": thermodynamic.estimate,
     "prior": prior.estimate,
     "subset": subset.estimate,
+    "laplace": laplace.estimate,
+    "laplace_diagonal": laplace.estimate_diagonal,
+    "volume": volume.estimate,
+    "wbic": learning.estimate,
 }
 
 
