@@ -61,7 +61,7 @@ def _bridge(problem: Problem, fit: Tensor, used: Tensor, generator: torch.Genera
 def fitted(z: Tensor) -> torch.distributions.MultivariateNormal:
     """The normal with mean and covariance of z `(n, d)`, the latter drawn towards its diagonal by a share d/(d + n)."""
     n, d = z.shape
-    covariance = torch.cov(z.T)
+    covariance = torch.cov(z.T).reshape(d, d)
     share = d / (d + n)  # so that fewer draws than dimensions give a proper normal too
     return torch.distributions.MultivariateNormal(
         z.mean(0), (1 - share) * covariance + share * torch.diag(covariance.diagonal())

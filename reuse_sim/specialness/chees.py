@@ -14,20 +14,24 @@ from reuse_sim.specialness.problem import LEVEL, Problem
 from reuse_sim.specialness.space import Space
 from reuse_sim.types import Estimate
 
-CHAINS, WARMUP, DRAWS = 64, 150, 100
+CHAINS, WARMUP, DRAWS = 64, 150, 150
 
 
 def estimate(
     problem: Problem, effort: float, generator: torch.Generator, start: Tensor | None = None, level: float = LEVEL
 ) -> Estimate:
-    """Sample and weigh; `effort` scales warm-up and draws, the first chain starts at `start` `(d,)` where given."""
+    """Sample and weigh; the first chain starts at `start` `(d,)` where given.
+
+    `effort` scales warm-up and draws; below 1 chains instead of draws, for of short chains R-hat says nothing.
+    """
     if not problem.smooth:
         raise InputError("estimate", "a consistency without a gradient", "one that is smooth", "take method smc")
-    warmup, draws = (max(20, round(effort * k)) for k in (WARMUP, DRAWS))
+    chains, warmup, draws = round(CHAINS * min(effort, 1)), round(WARMUP * effort), round(DRAWS * max(effort, 1))
+    chains, warmup = max(8, chains), max(50, warmup)
     if problem.hard:
-        soft, z = posterior.soften(problem, generator, CHAINS)
+        soft, z = posterior.soften(problem, generator, chains)
     else:
-        soft, z = problem, Space(problem).descents(CHAINS, generator)
+        soft, z = problem, Space(problem).descents(chains, generator)
     space = Space(soft)
     if start is not None:
         z = torch.cat([space.z(start.to(z.dtype)[None]), z[1:]])

@@ -88,20 +88,20 @@ def step(
     kick, start = tuning.step * tuning.scale, state
     momentum = torch.randn(state.z.shape, generator=generator, dtype=state.z.dtype)
     before = state.energy + momentum.square().sum(-1) / 2
-    z, p, dead, any_dead = state.z, torch.addcmul(momentum, state.slope, kick, value=-0.5), None, False
+    ceiling = before + DIVERGENT
+    z, p, dead = state.z, torch.addcmul(momentum, state.slope, kick, value=-0.5), None
     energy, slope = state.energy, state.slope
     for k in range(leapfrogs):
         z = torch.addcmul(z, p, kick)
         energy, slope = potential(z)
         p = torch.addcmul(p, slope, kick, value=-1.0 if k < leapfrogs - 1 else -0.5)
-        out = ~(energy < before + DIVERGENT)  # not a number counts
-        dead = out if dead is None else dead | out
-        if any_dead or bool(out.any()):  # chains that left stay where they came from: what they do is of no interest
-            any_dead = True
+        fine = energy < ceiling  # not a number is not
+        if dead is not None or not bool(fine.all()):
+            # Chains that left go back where they came from and wait there: what they do is of no interest.
+            dead = ~fine if dead is None else dead | ~fine
             z, p = (torch.where(dead.unsqueeze(-1), a, b) for a, b in ((start.z, z), (0.0, p)))
-    assert dead is not None
     error = energy + p.square().sum(-1) / 2 - before
-    dead = dead | ~(error < DIVERGENT)
+    dead = ~(error < DIVERGENT) if dead is None else dead | ~(error < DIVERGENT)
     acceptance = torch.where(dead, 0.0, (-error).clamp(max=0).exp())
     chosen = torch.rand(len(z), generator=generator, dtype=z.dtype) < acceptance
     new = State(*(torch.where(chosen.unsqueeze(-1) if b.ndim == 2 else chosen, b, a)

@@ -86,6 +86,15 @@ class Problem:
 
         return human.problem(world, theta_teacher, net, x, **options)
 
+    @staticmethod
+    def from_pyro(
+        model: Callable[..., Any], *args: Any, consistency: str | None = None, tolerance: float | None = None
+    ) -> Problem:
+        """A Pyro model's prior and its deterministic site, or its evidence: `reuse_sim.specialness.from_pyro.problem`."""
+        from reuse_sim.specialness import from_pyro
+
+        return from_pyro.problem(model, *args, consistency=consistency, tolerance=tolerance)
+
     @property
     def hard(self) -> bool:
         """Whether the event C ≤ tolerance is asked about, not its soft form."""
