@@ -1,4 +1,4 @@
-"""Bits from posterior draws, whichever sampler they come from, and the strength at which a hard event is best asked for.
+"""Bits from posterior draws, whichever sampler they come from, and the strength at which to ask for a hard event.
 
 A hard event is reached through a soft posterior that straddles it. With Z = ∫ μ(dθ) exp(−βC) by bridge sampling and
 draws of μ exp(−βC)/Z,

@@ -90,7 +90,7 @@ class Problem:
     def from_pyro(
         model: Callable[..., Any], *args: Any, consistency: str | None = None, tolerance: float | None = None
     ) -> Problem:
-        """A Pyro model's prior and its deterministic site, or its evidence: `reuse_sim.specialness.from_pyro.problem`."""
+        """A Pyro model's prior and a deterministic site, or its evidence: `reuse_sim.specialness.from_pyro.problem`."""
         from reuse_sim.specialness import from_pyro
 
         return from_pyro.problem(model, *args, consistency=consistency, tolerance=tolerance)

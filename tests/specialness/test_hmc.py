@@ -75,7 +75,7 @@ def test_groups_have_targets_of_their_own() -> None:
         lambda z: ((z - centre).square().sum(-1) / 2, z - centre),
         centre + torch.randn(48, 2, generator=g, dtype=D64), warmup=100, draws=100, generator=g, groups=3,
     )
-    assert 0.8 < float(found.tuning.scale.min()) and float(found.tuning.scale.max()) < 1.25
+    assert float(found.tuning.scale.min()) > 0.8 and float(found.tuning.scale.max()) < 1.25
     for z, c in zip(found.z.split(16), (-50.0, 0.0, 200.0), strict=True):
         assert scores(z, torch.full((2,), c, dtype=D64)).abs().max() < 4
 
