@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from reuse_sim.errors import InputError, nearest
-from reuse_sim.specialness import annealed, laplace, learning, nuts, prior, smc, subset, svi, thermodynamic, volume
+from reuse_sim.specialness import annealed, chees, laplace, learning, nuts, prior, smc, subset, svi, thermodynamic, volume
 from reuse_sim.specialness.problem import LEVEL, Problem, checked
 from reuse_sim.specialness.reference import CountingMeasure, DiagonalNormal, Reference, UniformBox, standard_normal
 from reuse_sim.types import Estimate
@@ -38,6 +38,7 @@ METHODS: Mapping[str, Method] = {
     "laplace_diagonal": laplace.estimate_diagonal,
     "volume": volume.estimate,
     "wbic": learning.estimate,
+    "hmc": chees.estimate,
 }
 
 
