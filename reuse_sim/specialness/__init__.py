@@ -15,7 +15,22 @@ import torch
 from torch import Tensor
 
 from reuse_sim.errors import InputError, nearest
-from reuse_sim.specialness import annealed, chees, laplace, learning, nuts, prior, smc, subset, svi, thermodynamic, volume
+from reuse_sim.specialness import (
+    annealed,
+    chees,
+    laplace,
+    learning,
+    nuts,
+    path_curvature,
+    path_failures,
+    path_work,
+    prior,
+    smc,
+    subset,
+    svi,
+    thermodynamic,
+    volume,
+)
 from reuse_sim.specialness.problem import LEVEL, Problem, checked
 from reuse_sim.specialness.reference import CountingMeasure, DiagonalNormal, Reference, UniformBox, standard_normal
 from reuse_sim.types import Estimate
@@ -24,21 +39,30 @@ Method = Callable[[Problem, float, torch.Generator, Tensor | None, float], Estim
 """`method(problem, effort, generator, start, level)`."""
 
 METHODS: Mapping[str, Method] = {
+    # Searches from the reference, for the whole of the event.
     "smc": smc.estimate,
-    "svi_mean_field": partial(svi.estimate, guide="mean_field"),
-    "svi_low_rank": partial(svi.estimate, guide="low_rank"),
-    "svi": svi.estimate,
-    "svi_flow": partial(svi.estimate, guide="flow"),
-    "nuts": nuts.estimate,
+    "subset": subset.estimate,
+    "prior": prior.estimate,
     "annealed": annealed.estimate,
     "thermodynamic": thermodynamic.estimate,
-    "prior": prior.estimate,
-    "subset": subset.estimate,
+    # From posterior draws, or a fitted guide.
+    "hmc": chees.estimate,
+    "nuts": nuts.estimate,
+    "svi": svi.estimate,
+    "svi_mean_field": partial(svi.estimate, guide="mean_field"),
+    "svi_low_rank": partial(svi.estimate, guide="low_rank"),
+    "svi_flow": partial(svi.estimate, guide="flow"),
+    # About one start.
     "laplace": laplace.estimate,
     "laplace_diagonal": laplace.estimate_diagonal,
     "volume": volume.estimate,
     "wbic": learning.estimate,
-    "hmc": chees.estimate,
+    # What a descent leaves for free; the last three are no definitions, and kept to show it.
+    "path_work": path_work.estimate,
+    "path_curvature": path_curvature.estimate,
+    "iterates_share": path_failures.share,
+    "iterates_cosine": path_failures.cosine,
+    "iterates_gaussian": path_failures.gaussian,
 }
 
 

@@ -10,7 +10,7 @@ import torch
 from reuse_sim.errors import InputError
 from reuse_sim.nets import Mlp
 from reuse_sim.rng import stream
-from reuse_sim.specialness import METHODS, DiagonalNormal, Problem, estimate, exact, nuts, symmetry
+from reuse_sim.specialness import DiagonalNormal, Problem, estimate, exact, nuts, symmetry
 
 from .known import linear, two_basins
 
