@@ -37,7 +37,7 @@ class Learner(BaseModel):
     count: int = Field(default=8, ge=2, le=1024)
     steps: int = Field(default=1200, ge=20, le=1_000_000)
     rate: float = Field(default=0.01, gt=0, le=10)
-    told_by: float = Field(default=0.025, gt=0, le=1, description="the share of its steps within which the leak is over")
+    told_by: float = Field(default=0.025, gt=0, le=1, description="share of its steps within which the leak is over")
 
 
 class Separate(BaseModel):

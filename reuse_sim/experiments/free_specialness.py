@@ -142,7 +142,7 @@ def measure(arm: Config, seed: int, store: Store) -> Measured:
         return dict(store.stage(name, function, people, config=about | more, seed=seed).values)
 
     twice = stage("specialness apart", sample, separate=arm.separate)["twice"]
-    conditional = twice[0] | {"bits": meanfound_bits(twice)}
+    conditional = twice[0] | {"bits": mean_bits(twice)}
     if arm.leak:
         conditional = stage("given what leaked", sample_given, separate=arm.separate, leak=arm.leak)["given"]
     unleaked = stage("annealed descents", walk, path=arm.path, leak=0.0)
@@ -166,7 +166,7 @@ def figures(
     found: Mapping[str, Any], twice: Sequence[Mapping[str, Any]], conditional: Mapping[str, Any] | None
 ) -> dict[str, Any]:
     """The metrics of the harvests of one arm, given as estimates in plain values, None where there is no result."""
-    s = meanfound_bits(twice)
+    s = mean_bits(twice)
     out: dict[str, Any] = {
         "specialness/separate_bits": s,
         "specialness/repeat_gap_bits": abs(twice[0]["bits"] - twice[1]["bits"]),
@@ -190,7 +190,7 @@ def figures(
 
 def doubts(twice: Sequence[Mapping[str, Any]], free: Mapping[str, Any], consistency: float, tol: float) -> list[str]:
     """Why a world decides nothing, sentence by sentence."""
-    s, gap = meanfound_bits(twice), abs(twice[0]["bits"] - twice[1]["bits"])
+    s, gap = mean_bits(twice), abs(twice[0]["bits"] - twice[1]["bits"])
     bits, out = found_bits(free), []
     if consistency > tol:
         out.append(f"the human itself is not consistent (C = {consistency:.3g} > {tol:.3g})")
@@ -202,7 +202,7 @@ def doubts(twice: Sequence[Mapping[str, Any]], free: Mapping[str, Any], consiste
     return out
 
 
-def meanfound_bits(estimates: Sequence[Mapping[str, Any]]) -> float:
+def mean_bits(estimates: Sequence[Mapping[str, Any]]) -> float:
     """The mean of estimates of one figure."""
     return sum(e["bits"] for e in estimates) / len(estimates)
 
