@@ -147,7 +147,7 @@ def binary(m: int, tolerance: float) -> Case:
         return theta.sum(-1)
 
     ways = sum(math.comb(m, k) for k in range(most + 1))  # whole numbers: exact at any m
-    problem = Problem(m, CountingMeasure(m), cost, float(most), f"wrong answers of {m}", smooth=False)
+    problem = Problem(m, CountingMeasure(m), cost, float(most), f"wrong of {m}", smooth=False)
     return Case(problem, m - math.log2(ways))
 
 
