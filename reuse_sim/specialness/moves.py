@@ -20,7 +20,8 @@ def hmc(
         state: with gradients.
         beta: one number, or one per member `(n,)`.
         step: step sizes `(n,)` in units of `scale`; draw them around their mean so that no trajectory resonates.
-        scale: standard deviations `(d,)` or `(n, d)` of the target about which momenta are drawn, 1 where nothing is known.
+        scale: standard deviations `(d,)` or `(n, d)` of the target, in units of which momenta are drawn; 1 where
+            nothing is known.
 
     Returns the population after it and each trajectory's acceptance probability `(n,)`; those that leave the
     support or are not finite are rejected.
