@@ -27,11 +27,12 @@ def hmc(
     support or are not finite are rejected.
     """
     beta = torch.as_tensor(beta, dtype=state.z.dtype)
+    strength = beta.reshape(-1, 1)
     stride = step.unsqueeze(-1) * scale
 
     def force(s: State) -> Tensor:
         assert s.base_slope is not None and s.cost_slope is not None
-        return torch.addcmul(s.base_slope, beta.reshape(-1, 1), s.cost_slope, value=-1)
+        return torch.addcmul(s.base_slope, strength, s.cost_slope, value=-1)
 
     def energy(s: State, p: Tensor) -> Tensor:
         return p.square().sum(-1) / 2 - s.base + beta * s.cost
@@ -62,8 +63,8 @@ def walk(
     Returns the population after it and each step's acceptance probability `(n,)`.
     """
     noise = torch.randn(state.z.shape, generator=generator, dtype=state.z.dtype)
-    size = torch.as_tensor(size, dtype=state.z.dtype).reshape(-1, 1)
-    moved = (1 - size**2).sqrt() * state.z + size * noise if space.normal else state.z + size * scale * noise
+    s = torch.as_tensor(size, dtype=state.z.dtype).reshape(-1, 1)
+    moved = (1 - s**2).sqrt() * state.z + s * noise if space.normal else state.z + s * scale * noise
     now = space.state(moved)
     log_ratio = beta * (state.cost - now.cost) + (0.0 if space.normal else now.base - state.base)
     log_ratio = torch.where(now.cost <= level, log_ratio.nan_to_num(-torch.inf), -torch.inf)

@@ -163,7 +163,7 @@ def _diagnostics(problem: Problem, population: Population, infos: Sequence[Info]
     def mean(name: str, nothing: float) -> float:
         return sum(getattr(i, name) for i in infos) / len(infos) if infos else nothing
 
-    drift = sum((i.drift for i in infos), torch.zeros(GROUPS))
+    drift = torch.stack([torch.zeros(GROUPS), *(i.drift for i in infos)]).sum(0)
     return {
         "stages": len(infos), "strength": population.beta, "acceptance": mean("acceptance", 1.0),
         "memory": mean("memory", 0.0), "probe_memory": max((i.probe_memory for i in infos), default=0.0),
