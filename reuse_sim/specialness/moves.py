@@ -20,17 +20,19 @@ def hmc(
         state: with gradients.
         beta: one number, or one per member `(n,)`.
         step: step sizes `(n,)` in units of `scale`; draw them around their mean so that no trajectory resonates.
-        scale: standard deviations `(d,)` or `(n, d)` of the target about which momenta are drawn, 1 where nothing is known.
+        scale: standard deviations `(d,)` or `(n, d)` of the target, in units of which momenta are drawn; 1 where
+            nothing is known.
 
     Returns the population after it and each trajectory's acceptance probability `(n,)`; those that leave the
     support or are not finite are rejected.
     """
     beta = torch.as_tensor(beta, dtype=state.z.dtype)
+    strength = beta.reshape(-1, 1)
     stride = step.unsqueeze(-1) * scale
 
     def force(s: State) -> Tensor:
         assert s.base_slope is not None and s.cost_slope is not None
-        return torch.addcmul(s.base_slope, beta.reshape(-1, 1), s.cost_slope, value=-1)
+        return torch.addcmul(s.base_slope, strength, s.cost_slope, value=-1)
 
     def energy(s: State, p: Tensor) -> Tensor:
         return p.square().sum(-1) / 2 - s.base + beta * s.cost
