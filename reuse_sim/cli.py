@@ -8,24 +8,27 @@ from __future__ import annotations
 
 import errno
 import os
-import shlex
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn, TextIO
+from typing import Annotated, NoReturn
 
 import typer
 
 from reuse_sim.errors import InputError
-
-if TYPE_CHECKING:
-    from reuse_sim.record import RunRecord, Sweep
-    from reuse_sim.results import Results
-    from reuse_sim.scenario import Scenario
-    from reuse_sim.sweep import Outcome
-
-OK, FAILED, BAD_INPUT, NOT_SYNCED, INTERRUPTED = 0, 1, 2, 3, 130
+from reuse_sim.terminal import (
+    BAD_INPUT,
+    FAILED,
+    INTERRUPTED,
+    NOT_SYNCED,
+    OK,
+    close,
+    run_tracked,
+    say,
+    shown,
+    stdout_for_json,
+    unreachable_as_error,
+)
 
 app = typer.Typer(
     help="When does a model that knows a human reuse the human's answers, and what would the intended answer cost?",
@@ -45,9 +48,9 @@ def main() -> NoReturn:
         code = app(sys.argv[1:] or ["--help"], standalone_mode=False)
         sys.stdout.flush()
     except InputError as error:
-        code = _say(f"error: {error}", BAD_INPUT)
+        code = say(f"error: {error}", BAD_INPUT)
     except (KeyboardInterrupt, typer.Abort):
-        code = _say("interrupted", INTERRUPTED)
+        code = say("interrupted", INTERRUPTED)
     except BrokenPipeError:  # The reader of our output has gone, as with `| head`.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = FAILED
@@ -55,12 +58,12 @@ def main() -> NoReturn:
         where = f": {error.filename}" if error.filename else ""
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         do = ". Make room: what was finished is kept, and the same command continues" if full else ""
-        code = _say(f"error: {error.strerror or error}{where}{do}", FAILED)
+        code = say(f"error: {error.strerror or error}{where}{do}", FAILED)
     except Exception as error:
         message = getattr(error, "format_message", None)  # What typer raises for wrong usage.
         if message is None:
             raise
-        code = _say(f"error: {message()} (see --help)", BAD_INPUT)
+        code = say(f"error: {message()} (see --help)", BAD_INPUT)
     sys.exit(code if isinstance(code, int) else OK)
 
 
@@ -76,23 +79,23 @@ def run(
                                                 help="Processes.")] = None,
 ) -> int:
     """Run a scenario, or what is left of it: stored results are not computed again."""
-    with _stdout_for_json(as_json) as out:
+    with stdout_for_json(as_json) as out:
         from reuse_sim import results, scenario
 
         loaded = scenario.load(file, overrides or (), seeds, smoke)
         for claim in loaded.left_out:
-            _say(f"claim {claim} is left out: its sweep point is not in this run")
+            say(f"claim {claim} is left out: its sweep point is not in this run")
         command = results.command_line(loaded, overrides or (), seeds, smoke)
-        outcome, found, unsynced = _run(loaded, command, workers, track=not no_track)
+        outcome, found, unsynced = run_tracked(loaded, command, workers, track=not no_track)
         if as_json:
             import json
 
             out.write(json.dumps(found.json(), allow_nan=False) + "\n")
             out.flush()
         else:
-            _close(found, outcome, loaded.project, tracked=not (no_track or unsynced))
+            close(found, outcome, loaded.project, tracked=not (no_track or unsynced))
     if outcome.stopped:
-        return _say(f"{outcome.stopped.name}: finished cells are kept, the same command continues",
+        return say(f"{outcome.stopped.name}: finished cells are kept, the same command continues",
                     128 + outcome.stopped)
     if any(r.status == "failed" for r in outcome.records):
         return FAILED
@@ -109,7 +112,7 @@ def validate(files: Annotated[list[Path], typer.Argument(metavar="FILE...", show
         try:
             loaded = scenario.load(file)
         except InputError as error:
-            code = _say(f"error: {error}", BAD_INPUT)
+            code = say(f"error: {error}", BAD_INPUT)
         else:
             typer.echo(f"{file}: ok, {len(loaded.cells())} cells of {len(loaded.arms)} arms")
     return code
@@ -149,13 +152,13 @@ def report(name: Name = None) -> None:
     from tracking import report as pages
 
     project = here()
-    with _unreachable_as_error():
+    with unreachable_as_error():
         # A smoke run is no result, unless asked for by name.
         sweeps = [s for s in reader.read(project, name) if name or not s[0].scenario.endswith("-smoke")]
     if not sweeps:
         raise InputError(name or "report", "no tracked run", "one", "Run a scenario first, or `sync` what was run")
     for sweep, records in sweeps:
-        typer.echo(_shown(pages.write(sweep, records, project / "docs" / "results", docs=True)))
+        typer.echo(shown(pages.write(sweep, records, project / "docs" / "results", docs=True)))
 
 
 @app.command()
@@ -181,16 +184,16 @@ def card(
         if arm not in loaded.arms:
             raise InputError(str(file), f"arm {arm}", f"one of {', '.join(loaded.arms)}", nearest(arm, loaded.arms))
     command = results.command_line(loaded, overrides or (), seeds, smoke)
-    outcome, found, unsynced = _run(loaded, command, None, track=True)
+    outcome, found, unsynced = run_tracked(loaded, command, None, track=True)
     from tracking import cards
 
     configs, store = loaded.cells()[0].arms, Store(store_path(loaded.project))
-    shown = {
+    scenes = {
         arm: people.scene(configs[arm], cards.world_to_show(found.records, arm), store) for arm in arms or loaded.arms
     }
 
-    for path in cards.write(found.sweep, found.records, shown, loaded.project / "docs" / "worlds"):
-        typer.echo(_shown(path))
+    for path in cards.write(found.sweep, found.records, scenes, loaded.project / "docs" / "worlds"):
+        typer.echo(shown(path))
     if any(r.status == "failed" for r in outcome.records):
         return FAILED
     return NOT_SYNCED if unsynced else OK
@@ -204,7 +207,7 @@ def sync() -> int:
 
     done = recorder.sync(here())
     typer.echo(f"{done.sent} MLflow runs written, {done.sweeps} sweeps looked at")
-    return _say(f"not synced: {done.reason}", NOT_SYNCED) if done.reason else OK
+    return say(f"not synced: {done.reason}", NOT_SYNCED) if done.reason else OK
 
 
 @app.command()
@@ -222,7 +225,7 @@ def ui(
     if name:
         with suppress(InputError):  # Not run here: MLflow may know it all the same.
             sweep_id = results.load(name).sweep.sweep_id
-    with _unreachable_as_error():
+    with unreachable_as_error():
         open_ui(results.here(), sweep_id, name, port, browser, typer.echo)
 
 
@@ -233,7 +236,7 @@ def bench(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
 ) -> None:
     """Time the engines beside other tools (pip install 'reuse_sim[bench]') and the machine's own limit."""
-    with _stdout_for_json(as_json) as out:
+    with stdout_for_json(as_json) as out:
         import json
 
         from reuse_sim import bench, summary
@@ -255,112 +258,9 @@ def clean(yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = Fals
 
     store = store_path(here())
     size = sum(f.stat().st_size for f in store.rglob("*") if f.is_file())
-    what = f"{size:,} bytes of stored results in {_shown(store)}"
+    what = f"{size:,} bytes of stored results in {shown(store)}"
     if not store.exists():
-        typer.echo(f"nothing to remove in {_shown(store)}")
+        typer.echo(f"nothing to remove in {shown(store)}")
     elif yes or typer.confirm(f"Remove {what}?"):
         shutil.rmtree(store)
         typer.echo(f"removed {what}")
-
-
-def _run(loaded: Scenario, command: str, workers: int | None, track: bool) -> tuple[Outcome, Results, str]:
-    """Run and track; the outcome, its results, and why tracking is not synced, if it is not."""
-    from reuse_sim import summary, sweep
-    from reuse_sim.results import Results
-
-    recorders, err = [], summary.console(sys.stderr)
-
-    def start(header: Sweep, folder: Path) -> None:
-        if track:
-            from tracking.recorder import Recorder
-
-            recorders.append(Recorder(loaded.project, header))
-
-    def keep(record: RunRecord) -> None:
-        for recorder in recorders:
-            recorder.add(record)
-
-    def note(text: str) -> None:
-        err.print(text, markup=False, soft_wrap=True)
-
-    with summary.progress(loaded.name, err) as progress:
-        outcome = sweep.run(loaded, workers=workers, command=command, on_start=start, on_record=keep, notice=note,
-                            progress=progress)
-    if outcome.stored == outcome.cells:
-        note(f"nothing to compute: all {outcome.cells} cells were stored")
-    elif outcome.stored:
-        note(f"{outcome.stored} of {outcome.cells} cells were stored")
-    from tracking import report as pages
-
-    pages.write(outcome.sweep, outcome.records, outcome.folder.parent)
-    unsynced = ""
-    for recorder in recorders:
-        recorder.close(outcome.records, outcome.folder.parent)
-        if not recorder.synced:
-            unsynced = recorder.reason
-            note(f"not tracked: {unsynced}. Every record is kept; `{_program()} sync` sends them later")
-    return outcome, Results(outcome.sweep, outcome.records), unsynced
-
-
-def _close(found: Results, outcome: Outcome, project: Path, tracked: bool) -> None:
-    """The summary on the terminal, with its three closing lines."""
-    from reuse_sim import summary
-    from tracking.report import finding
-
-    to, folder = summary.console(sys.stdout), outcome.folder.parent
-    summary.show(found, to)
-    to.print()
-    to.print(finding(found.sweep, found.records), markup=False, soft_wrap=True)
-    to.print(f"Results page {_shown(folder / 'report.md')}, figures in {_shown(folder / 'figures')}", markup=False,
-             soft_wrap=True)
-    there = "" if project == Path.cwd() else f"cd {shlex.quote(str(project))} && "
-    program, name = _program(absolute=bool(there)), shlex.quote(found.sweep.scenario)
-    page = f"{program} ui {name}" if tracked else f"{program} sync && {program} ui {name}"
-    to.print(f"MLflow page: {there}{page}", markup=False, soft_wrap=True)
-
-
-@contextmanager
-def _stdout_for_json(as_json: bool) -> Iterator[TextIO]:
-    """Standard output; for JSON kept for us alone: whatever else writes there, workers included, goes to stderr."""
-    if not as_json:
-        yield sys.stdout
-        return
-    sys.stdout.flush()
-    with os.fdopen(os.dup(1), "w") as out:
-        os.dup2(2, 1)
-        try:
-            yield out
-        finally:
-            sys.stdout.flush()
-            os.dup2(out.fileno(), 1)
-
-
-@contextmanager
-def _unreachable_as_error() -> Iterator[None]:
-    from tracking.store import Unreachable
-
-    try:
-        yield
-    except Unreachable as error:
-        raise SystemExit(_say(f"error: {error}", NOT_SYNCED)) from None
-
-
-def _program(absolute: bool = False) -> str:
-    """How this program was called, to be typed again."""
-    called, module = Path(sys.argv[0]), ""
-    if called.name == "__main__.py":
-        called, module = Path(sys.executable), " -m reuse_sim"
-    elif os.sep not in sys.argv[0]:
-        return sys.argv[0]
-    return shlex.quote(os.path.abspath(called) if absolute else _shown(called)) + module
-
-
-def _shown(path: Path) -> str:
-    """A path as short as it can be typed from here."""
-    full = Path(os.path.abspath(path))
-    return str(full.relative_to(Path.cwd()) if full.is_relative_to(Path.cwd()) else full)
-
-
-def _say(text: str, code: int = OK) -> int:
-    typer.echo(text, err=True)
-    return code

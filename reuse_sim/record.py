@@ -91,6 +91,8 @@ class Sweep:
     command: str
     manifest: Mapping[str, Any]
     version: int = VERSION
+    unit: str = "world"
+    """What one seed draws, and figures are over."""
 
 
 @dataclass(frozen=True)
@@ -235,10 +237,10 @@ def _verdict(sweep: Sweep, records: Sequence[RunRecord], e: Expectation) -> dict
     main, all_in = interval(("ok",)), interval(("ok", "undecided"))
     verdict, reason = decide(main), ""
     if main.n < FEWEST:
-        verdict, reason = "undecided", f"{main.n} worlds; at least {FEWEST} are needed"
+        verdict, reason = "undecided", f"{main.n} {sweep.unit}s; at least {FEWEST} are needed"
         main = Interval(math.nan, math.nan, math.nan, main.n)
     elif decide(all_in) != verdict:
-        verdict, reason = "undecided", f"{verdict} only without the {all_in.n - main.n} undecided worlds"
+        verdict, reason = "undecided", f"{verdict} only without the {all_in.n - main.n} undecided {sweep.unit}s"
     return {
         "id": e.id,
         "verdict": verdict,

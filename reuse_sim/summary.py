@@ -65,12 +65,12 @@ def show(results: Results, to: Console) -> None:
             to.print(table)
         for note in notes(here):
             to.print(Text(note, style="yellow"))
-    reasons = _reasons(results).most_common()
+    reasons, unit = _reasons(results).most_common(), results.sweep.unit
     for reason, count in reasons[:MOST_REASONS]:
-        to.print(Text(f"{count} {'world' if count == 1 else 'worlds'} {_shortened(reason)}", style="yellow"))
+        to.print(Text(f"{count} {unit}{'' if count == 1 else 's'} {_shortened(reason)}", style="yellow"))
     if len(reasons) > MOST_REASONS:
         more = sum(count for _, count in reasons[MOST_REASONS:])
-        to.print(Text(f"{more} more worlds not ok for other reasons; the results page counts all", style="yellow"))
+        to.print(Text(f"{more} more {unit}s not ok for other reasons; the results page counts all", style="yellow"))
     claims = Table.grid(padding=(0, 2, 0, 0))
     for verdict, claim in zip(results.claims(), results.sweep.expect, strict=True):
         why = f"; {verdict['reason']}" if verdict["reason"] else ""

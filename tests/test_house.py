@@ -23,11 +23,11 @@ FLOORS: tuple[dict[str, str], ...] = (
     {"experiments": "experiments", "testing": "testing", "bench": "bench"},
     {"scenario": "scenario"},
     dict.fromkeys(("sweep", "results", "summary"), "runs"),
-    {"cli": "top", "__main__": "top", "__init__": "top"},
+    {"cli": "top", "terminal": "top", "__main__": "top", "__init__": "top"},
 )
-LIGHT = {"reuse_sim", "reuse_sim.__main__", "reuse_sim.cli"}
+LIGHT = {"reuse_sim", "reuse_sim.__main__", "reuse_sim.cli", "reuse_sim.terminal"}
 """Modules that every command imports; `--help` must not wait for torch."""
-MAY_BE_LIGHT = {*sys.stdlib_module_names, "typer", "reuse_sim.errors", "reuse_sim.cli"}
+MAY_BE_LIGHT = {*sys.stdlib_module_names, "typer", "reuse_sim.errors", "reuse_sim.cli", "reuse_sim.terminal"}
 
 GLOBAL_SEEDS = {
     *(f"torch.{f}" for f in ("manual_seed", "seed", "set_rng_state", "random.manual_seed", "random.fork_rng")),
@@ -106,7 +106,7 @@ def tracking_apart(module: str, tree: ast.Module) -> Iterator[str]:
     for name, node in imports(tree):
         if module.startswith("tracking") and name.startswith("reuse_sim") and not name.startswith("reuse_sim.record"):
             yield f"line {node.lineno}: tracking knows only reuse_sim.record, not {name}"
-        inner = module.startswith("reuse_sim") and module != "reuse_sim.cli"
+        inner = module.startswith("reuse_sim") and module not in ("reuse_sim.cli", "reuse_sim.terminal")
         if inner and name.split(".")[0] in ("tracking", "mlflow"):
             yield f"line {node.lineno}: only the command line imports tracking"
 

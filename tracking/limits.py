@@ -18,7 +18,7 @@ FEW = 5
 def limits(sweep: Sweep, records: Sequence[RunRecord]) -> list[str]:
     """One sentence each, most serious first; never empty."""
     rows = aggregate(sweep, records)
-    found = [*_broken_off(sweep, records), *_left_out(records), *_few(rows), *_lost(sweep, records),
+    found = [*_broken_off(sweep, records), *_left_out(records), *_few(sweep.unit, rows), *_lost(sweep, records),
              *_per_arm(sweep, rows)]
     return found or ["No warning applies to these runs."]
 
@@ -40,14 +40,14 @@ def _left_out(records: Sequence[RunRecord]) -> list[str]:
             + (f": {' '.join(reason.split())}" if reason else "") + "." for (status, reason), n in ways.most_common()]
 
 
-def _few(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+def _few(unit: str, rows: Sequence[Mapping[str, Any]]) -> list[str]:
     worlds = [row["counts"]["ok"] for row in rows]
     if not any(worlds):
-        return ["No world counts, so there are no means."]
+        return [f"No {unit} counts, so there are no means."]
     least = min(w for w in worlds if w)
     if least == 1:
-        return ["Where there is one world only, there is no interval and nothing can be concluded."]
-    return [f"With {least} worlds the intervals are wide, and rest on near-normal scatter between worlds."] * (
+        return [f"Where there is one {unit} only, there is no interval and nothing can be concluded."]
+    return [f"With {least} {unit}s the intervals are wide, and rest on near-normal scatter between {unit}s."] * (
         least < FEW)
 
 

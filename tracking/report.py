@@ -43,10 +43,10 @@ def finding(sweep: Sweep, records: Sequence[RunRecord]) -> str:
         # Without the traceback's path, which is another for every world.
         said = [re.sub(r" \(traceback in [^)]*\)", "", _line(r.reason)) for r in records if r.reason]
         reasons = "; ".join(dict.fromkeys(said))
-        return f"No world counts: {reasons or 'nothing ran'}."
+        return f"No {sweep.unit} counts: {reasons or 'nothing ran'}."
     if sweep.expect:
         (e, first), *others = zip(sweep.expect, verdicts(sweep, records), strict=True)
-        said = _said(e, first)
+        said = _said(sweep, e, first)
         return f"{said} {_others([v for _, v in others])}" if others else said
     rows = aggregate(sweep, in_order(sweep, records))
     for metric in figures.headline(sweep):
@@ -66,12 +66,13 @@ def page(
     headline = figures.headline(sweep)
     blocks = [f"# {_line(sweep.title)}", sweep.question.strip(), "## What was found", *_found(sweep, records)]
     if glance:
-        blocks += [f"![means by arm and swept value](figures/{glance}.svg)", "Means over worlds."]
+        blocks += [f"![means by arm and swept value](figures/{glance}.svg)", f"Means over {sweep.unit}s."]
     blocks += [f"![{name} by arm](figures/{stem}.svg)" for name, stem in stems.items()]
     if stems:
-        blocks.append("Dots are worlds, bars 95 % intervals over worlds, larger dots means. Hollow dots are worlds "
+        blocks.append(f"Dots are {sweep.unit}s, bars 95 % intervals over {sweep.unit}s, larger dots means. "
+                      f"Hollow dots are {sweep.unit}s "
                       "left undecided, which count in no mean.")
-    blocks += [*tables.by_arm(sweep, rows, headline), "Mean over worlds and its 95 % interval."]
+    blocks += [*tables.by_arm(sweep, rows, headline), f"Mean over {sweep.unit}s and its 95 % interval."]
     if grid:
         blocks += scaling.blocks(sweep, records, grid)
     blocks += ["## Limits", "\n".join(f"- {text}" for text in limits(sweep, records))]
@@ -106,12 +107,12 @@ def _found(sweep: Sweep, records: Sequence[RunRecord]) -> list[str]:
     if not sweep.expect or not any(r.status == "ok" for r in records):
         return [finding(sweep, records)]
     pairs = zip(sweep.expect, verdicts(sweep, records), strict=True)
-    return ["\n".join(f"- {_said(e, v, mark='**')}" for e, v in pairs)]
+    return ["\n".join(f"- {_said(sweep, e, v, mark='**')}" for e, v in pairs)]
 
 
-def _said(e: Expectation, verdict: Mapping[str, Any], mark: str = "") -> str:
+def _said(sweep: Sweep, e: Expectation, verdict: Mapping[str, Any], mark: str = "") -> str:
     clause = _line(e.sentence).rstrip(".")
-    return f"{mark}{verdict['verdict'].capitalize()}{mark}: {clause} ({tables.decided(e, verdict)})."
+    return f"{mark}{verdict['verdict'].capitalize()}{mark}: {clause} ({tables.decided(e, verdict, sweep.unit)})."
 
 
 def _others(found: Sequence[Mapping[str, Any]]) -> str:

@@ -83,7 +83,7 @@ def by_arm(sweep: Sweep, rows: Sequence[Mapping[str, Any]], metrics: Sequence[Me
     for start in range(0, len(known), size):
         part = known[start:start + size]
         places = [digits(row["metrics"].get(m.name, {}).get("mean") for row in rows) for m in part]
-        head = [*(short(a, sweep) for a in sweep.axes), "arm", "worlds",
+        head = [*(short(a, sweep) for a in sweep.axes), "arm", f"{sweep.unit}s",
                 *(named(m, m.name.rpartition("/")[2]) for m in part)]
         points: dict[tuple[str, ...], list[list[str]]] = {}
         for row in rows:
@@ -95,11 +95,11 @@ def by_arm(sweep: Sweep, rows: Sequence[Mapping[str, Any]], metrics: Sequence[Me
         yield table(head, ([*point, *line] for point, lines in points.items() for line in lines))
 
 
-def decided(e: Expectation, verdict: Mapping[str, Any]) -> str:
+def decided(e: Expectation, verdict: Mapping[str, Any], unit: str = "world") -> str:
     """`0.80 [0.73, 0.87], 8 worlds`, to the digits that matter beside the thresholds."""
     bands = [x for band in (e.supported, e.refuted) if band for x in (band.low, band.high)]
     places = digits((verdict["value"], verdict["low"], verdict["high"], *bands))
-    return f"{interval(verdict, places)}, {plural(verdict['n'], 'world')}"
+    return f"{interval(verdict, places)}, {plural(verdict['n'], unit)}"
 
 
 def claims(sweep: Sweep, records: Sequence[RunRecord]) -> str:
@@ -110,7 +110,7 @@ def claims(sweep: Sweep, records: Sequence[RunRecord]) -> str:
         what = f"`{e.metric}` of `{e.arm}`{f' less `{e.minus}`' if e.minus else ''}{at(sweep, e.where)}"
         limits = f"supported {_band(e.supported)}" + (f", refuted {_band(e.refuted)}" if e.refuted else "")
         why = f" ({v['reason']})" if v["reason"] else ""
-        rows.append([says, what, limits, f"{decided(e, v)}: **{v['verdict']}**{why}"])
+        rows.append([says, what, limits, f"{decided(e, v, sweep.unit)}: **{v['verdict']}**{why}"])
     return table(["claim", "decided by", "thresholds", "found"], rows)
 
 

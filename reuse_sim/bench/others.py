@@ -156,3 +156,19 @@ def blackjax_nuts(
         taken = int(np.asarray(run(keys, rows)).sum())
 
     return repeat, lambda: taken
+
+
+def numpyro_nuts(net: Mlp, theta: Tensor, x: Tensor, y: Tensor, warmup: int, samples: int) -> Callable[[int], Tensor]:
+    """NumPyro's NUTS, all chains vectorised, in its own compiled loop; warmed up. Gives draws `(C, samples, p)`."""
+    infer, jax, jnp = _tool("numpyro.infer"), _tool("jax"), _tool("jax.numpy")
+    loss, n = _jax_loss(net, x, y), len(x)
+    kernel = infer.NUTS(potential_fn=lambda row: (row**2).sum() / 2 + n * loss(row), target_accept_prob=0.8)
+    chains = infer.MCMC(kernel, num_warmup=warmup, num_samples=samples, num_chains=len(theta),
+                        chain_method="vectorized", progress_bar=False)
+    chains.warmup(jax.random.key(0), init_params=jnp.asarray(theta.numpy()))
+
+    def draw(seed: int) -> Tensor:
+        chains.run(jax.random.key(seed))
+        return torch.from_numpy(np.array(chains.get_samples(group_by_chain=True)))
+
+    return draw

@@ -38,6 +38,8 @@ METHOD = (
     "group the 95 % intervals of the figures are computed over its worlds and held against what is true."
 )
 
+UNIT = "group"
+
 METRICS = tuple(
     metric
     for name, what in MEANING.items()

@@ -38,7 +38,8 @@ METHOD = (
     "The specialness of humans consistent with f is the evidence, in bits, of a Gibbs posterior over human "
     "parameters: reference measure the initialisation prior, consistency the mean of (H - f)²/var f on named "
     "on-distribution questions, tolerance the variance of the noise that answers are allowed, as a share of var f. "
-    "Pyro's NUTS with bridge sampling gives the figure, Pyro's SVI with a full-rank normal guide a bound beside it; "
+    "Pyro's NUTS with bridge sampling gives the figure, variational inference (a full-rank normal guide unless the "
+    "scenario names another) a bound beside it; "
     "a human gives back the specialness less what its own inconsistency costs."
 )
 
@@ -182,10 +183,10 @@ def train_people(config: Mapping[str, Any], seed: int) -> tuple[dict[str, Tensor
 
 
 def run_svi(people: Stored, config: Mapping[str, Any], seed: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The fitted guide and its estimate."""
+    """The fitted guide's moments in the reference's standard normal coordinates, and its estimate."""
     problem, generator = Scene(people, config, seed).problem, stream(seed, "specialness/svi")
-    guide = svi.fit(problem, config["svi"], generator)
-    return {"mean": guide.mean, "factor": guide.factor}, asdict(svi.weigh(problem, guide, config["svi"], generator))
+    fitted = svi.fit(problem, config["svi"], generator)
+    return {"mean": fitted.mean, "factor": fitted.factor}, asdict(svi.weigh(problem, fitted, config["svi"], generator))
 
 
 def run_nuts(people: Stored, config: Mapping[str, Any], seed: int) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -1,7 +1,7 @@
 """Specialness: −log₂ of the fraction of a reference measure that is as consistent with a teacher as a tolerance allows.
 
     problem = Problem(dim=d, reference=standard_normal(d), cost=fn, tolerance=eps)
-    estimate(problem, method="smc", generator=g).bits
+    estimate(problem, generator=g).bits
 """
 
 from __future__ import annotations
@@ -9,22 +9,55 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from reuse_sim.errors import InputError, nearest
-from reuse_sim.specialness import nuts, path_curvature, path_failures, path_work, svi
+from reuse_sim.specialness import (
+    annealed,
+    chees,
+    laplace,
+    learning,
+    nuts,
+    path_curvature,
+    path_failures,
+    path_work,
+    prior,
+    smc,
+    subset,
+    svi,
+    thermodynamic,
+    volume,
+)
 from reuse_sim.specialness.problem import LEVEL, Problem, checked
-from reuse_sim.specialness.reference import DiagonalNormal, Reference, UniformBox, standard_normal
+from reuse_sim.specialness.reference import CountingMeasure, DiagonalNormal, Reference, UniformBox, standard_normal
 from reuse_sim.types import Estimate
 
 Method = Callable[[Problem, float, torch.Generator, Tensor | None, float], Estimate]
 """`method(problem, effort, generator, start, level)`."""
 
 METHODS: Mapping[str, Method] = {
-    "svi": svi.estimate,
+    # Searches from the reference, for the whole of the event.
+    "smc": smc.estimate,
+    "subset": subset.estimate,
+    "prior": prior.estimate,
+    "annealed": annealed.estimate,
+    "thermodynamic": thermodynamic.estimate,
+    # From posterior draws, or a fitted guide.
+    "hmc": chees.estimate,
     "nuts": nuts.estimate,
+    "svi": svi.estimate,
+    "svi_mean_field": partial(svi.estimate, guide="mean_field"),
+    "svi_low_rank": partial(svi.estimate, guide="low_rank"),
+    "svi_flow": partial(svi.estimate, guide="flow"),
+    # About one start.
+    "laplace": laplace.estimate,
+    "laplace_diagonal": laplace.estimate_diagonal,
+    "volume": volume.estimate,
+    "wbic": learning.estimate,
+    # What a descent leaves for free; the last three are no definitions, and kept to show it.
     "path_work": path_work.estimate,
     "path_curvature": path_curvature.estimate,
     "iterates_share": path_failures.share,
@@ -35,7 +68,7 @@ METHODS: Mapping[str, Method] = {
 
 def estimate(
     problem: Problem,
-    method: str | Method = "nuts",
+    method: str | Method = "smc",
     effort: float = 1.0,
     *,
     generator: torch.Generator,
@@ -79,5 +112,5 @@ def estimate(
     return replace(found, evaluations=count, seconds=time.process_time() - began)
 
 
-__all__ = ["METHODS", "DiagonalNormal", "Estimate", "Method", "Problem", "Reference", "UniformBox", "estimate",
-           "standard_normal"]
+__all__ = ["METHODS", "CountingMeasure", "DiagonalNormal", "Estimate", "Method", "Problem", "Reference", "UniformBox",
+           "estimate", "standard_normal"]

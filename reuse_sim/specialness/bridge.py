@@ -10,6 +10,7 @@ from pyro.ops.stats import effective_sample_size
 from torch import Tensor
 
 from reuse_sim.specialness.problem import LN2, Problem
+from reuse_sim.specialness.space import Space
 
 
 @dataclass(frozen=True)
@@ -37,19 +38,18 @@ def bits(problem: Problem, chains: Tensor, generator: torch.Generator, proposals
 
 
 def _bridge(problem: Problem, fit: Tensor, used: Tensor, generator: torch.Generator, proposals: int) -> Evidence:
-    sd, copies = problem.reference.sd, problem.symmetry
-    z_fit, z_used = (t.flatten(0, 1) / sd for t in (fit, used))
+    space, copies = Space(problem), problem.symmetry
+    z_fit, z_used = (space.z(t.flatten(0, 1)) for t in (fit, used))
     if copies:
         # The centre depends on the fitted half only, so the cell is fixed when the other half is moved into it.
         centre = copies.centre(z_fit)
         z_fit, z_used = copies.align(z_fit, centre), copies.align(z_used, centre)
     gaussian = fitted(z_fit)
-    noise = torch.randn(proposals, problem.dim, generator=generator, dtype=sd.dtype)
+    noise = torch.randn(proposals, problem.dim, generator=generator, dtype=z_fit.dtype)
     z_new = gaussian.loc + noise @ gaussian.scale_tril.T
 
     def log_ratio(z: Tensor) -> Tensor:
-        # Whitened: the Jacobian of θ = sd · z belongs to the density of z.
-        return problem.log_joint(z * sd) + sd.log().sum() - gaussian.log_prob(z)
+        return space.log_joint(z) - gaussian.log_prob(z)
 
     at_posterior, at_gaussian = log_ratio(z_used), log_ratio(z_new)
     inside = copies.inside(z_new, centre) if copies else torch.ones(proposals, dtype=torch.bool)
@@ -61,7 +61,7 @@ def _bridge(problem: Problem, fit: Tensor, used: Tensor, generator: torch.Genera
 def fitted(z: Tensor) -> torch.distributions.MultivariateNormal:
     """The normal with mean and covariance of z `(n, d)`, the latter drawn towards its diagonal by a share d/(d + n)."""
     n, d = z.shape
-    covariance = torch.cov(z.T)
+    covariance = torch.cov(z.T).reshape(d, d)
     share = d / (d + n)  # so that fewer draws than dimensions give a proper normal too
     return torch.distributions.MultivariateNormal(
         z.mean(0), (1 - share) * covariance + share * torch.diag(covariance.diagonal())

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from collections.abc import Callable
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
 
 from reuse_sim.errors import InputError
-from reuse_sim.nets import Mlp
+from reuse_sim.nets import Mlp, first_output
 from reuse_sim.specialness import symmetry
 from reuse_sim.specialness.problem import Problem
 from reuse_sim.specialness.reference import DiagonalNormal, Reference
+from reuse_sim.train import value_and_grad
 from reuse_sim.types import World
 
 Consistency = Literal["squared", "disagreement"]
@@ -76,9 +78,29 @@ def problem(
         consistency=f"{WORDS[consistency]} over {questions or f'{len(x)} questions'}",
         strength=len(x) / (2 * tolerance) if soft else None,
         smooth=consistency == "squared",
+        gradient=squared_gradient(world.human_answer, net, x, f, variance) if consistency == "squared" else None,
         probe=lambda theta: world.human_answer(net, theta, asked),
         symmetry=symmetry.of_net(net),
     )
+
+
+def squared_gradient(
+    answer: Any, net: Mlp, x: Tensor, f: Tensor, variance: Tensor | float
+) -> Callable[[Tensor], tuple[Tensor, Tensor]] | None:
+    """The mean of (H − f)²/variance over x and its gradient by an engine, where H is a network's one output; else None.
+
+    The engine computes in float32, seven to twenty times as fast as autograd in float64. C is off by about 1e-7 √C, and
+    so is −log₂ of what it weighs: by less than a thousandth of a bit for tolerances from 1e-6 up.
+    """
+    if answer is not first_output or net.sizes[-1] != 1:
+        return None
+    engine, variance = value_and_grad(net, x.float(), f.float().unsqueeze(-1)), float(variance)
+
+    def gradient(theta: Tensor) -> tuple[Tensor, Tensor]:
+        value, slope = engine(theta.float())
+        return value.double() / variance, slope.double() / variance
+
+    return gradient
 
 
 def words(net: Mlp) -> str:

@@ -22,7 +22,6 @@ from torch import Tensor
 from reuse_sim.errors import InputError
 from reuse_sim.specialness.reference import as_reference
 from reuse_sim.specialness.symmetry import Symmetry
-from reuse_sim.train import descend
 
 LN2 = math.log(2)
 LEVEL = 0.9
@@ -87,6 +86,15 @@ class Problem:
 
         return human.problem(world, theta_teacher, net, x, **options)
 
+    @staticmethod
+    def from_pyro(
+        model: Callable[..., Any], *args: Any, consistency: str | None = None, tolerance: float | None = None
+    ) -> Problem:
+        """A Pyro model's prior and a deterministic site, or its evidence: `reuse_sim.specialness.from_pyro.problem`."""
+        from reuse_sim.specialness import from_pyro
+
+        return from_pyro.problem(model, *args, consistency=consistency, tolerance=tolerance)
+
     @property
     def hard(self) -> bool:
         """Whether the event C ≤ tolerance is asked about, not its soft form."""
@@ -129,10 +137,11 @@ class Problem:
         return (self.strength or 0.0) * consistency / LN2
 
     def descents(self, count: int, generator: torch.Generator, steps: int = 300, rate: float = 0.05) -> Tensor:
-        """`count` draws of the reference, each brought down on −log joint: independent starts `(count, d)`."""
-        sd = self.reference.sd
-        start = self.reference.sample(count, generator) / sd
-        return descend(lambda z, _: -self.log_joint(z * sd), start, steps=steps, rate=rate).theta * sd
+        """`count` draws of the reference, each brought down on −log joint: independent starts θ `(count, d)`."""
+        from reuse_sim.specialness.space import Space
+
+        space = Space(self)
+        return space.theta(space.descents(count, generator, steps, rate))
 
 
 def checked(cost: Callable[[Tensor], Tensor], theta: Tensor) -> Tensor:

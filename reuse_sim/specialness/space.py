@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from reuse_sim.specialness.problem import Problem, checked
+from reuse_sim.train import descend
 
 
 @dataclass(frozen=True)
@@ -86,3 +88,26 @@ class Space:
                 leaf = z.clone().requires_grad_(True)
                 (base_slope,) = torch.autograd.grad(self.problem.reference.log_prob(leaf).sum(), leaf)
         return State(z, base, cost.detach(), base_slope, slope)
+
+    def log_joint(self, z: Tensor) -> Tensor:
+        """Log of the reference's density of z times exp(−strength C), z `(n, d)`: `(n,)`; for autograd, unchecked.
+
+        Raises InputError on a hard problem.
+        """
+        normal = math.log(2 * math.pi) * self.problem.dim
+        base = -(z.square().sum(-1) + normal) / 2 if self.normal else self.problem.reference.log_prob(z)
+        return base + self.problem.log_likelihood(self.theta(z))
+
+    def combined(self, at: State) -> tuple[Tensor, Tensor]:
+        """−log joint up to a constant `(n,)` and its gradient `(n, d)` of a population with slopes; soft problems."""
+        beta = self.problem.strength
+        assert at.base_slope is not None and at.cost_slope is not None and beta is not None
+        return beta * at.cost - at.base, beta * at.cost_slope - at.base_slope
+
+    def potential(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """The same at z `(n, d)`."""
+        return self.combined(self.state(z, slopes=True))
+
+    def descents(self, count: int, generator: torch.Generator, steps: int = 300, rate: float = 0.05) -> Tensor:
+        """`count` draws of the reference, each brought down on −log joint: independent starts z `(count, d)`."""
+        return descend(lambda z, _: -self.log_joint(z), self.draw(count, generator), steps=steps, rate=rate).theta

@@ -134,6 +134,7 @@ def header(scenario: Scenario, command: str) -> Sweep:
         experiment=scenario.experiment, title=scenario.title, question=scenario.question, method=module.METHOD,
         metrics=tuple(module.METRICS), axes=scenario.axes, arms=scenario.arms, expect=scenario.expect,
         seeds=scenario.seeds, resolved=scenario.resolved, command=command, manifest={**environment(), **machine},
+        unit=getattr(module, "UNIT", "world"),
     )
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from reuse_sim import bench
-from reuse_sim.bench import others, training
+from reuse_sim.bench import others, sampling, training
 from reuse_sim.bench.timing import paired, ratio
 from reuse_sim.engines.spec import Fixed, Sgd
 from reuse_sim.errors import InputError
@@ -58,6 +58,8 @@ def test_an_unknown_benchmark_is_named_with_the_known_ones():
 @pytest.mark.parametrize("name", bench.NAMES)
 def test_a_benchmark_runs(name, monkeypatch, capsys):
     monkeypatch.setattr(training, "MANY", 200)
+    monkeypatch.setattr(sampling, "WARMUP", 20)
+    monkeypatch.setattr(sampling, "DRAWS", 10)
     monkeypatch.setattr(training, "in_a_process", lambda function, argument: function(argument))
     result = bench.run(name, 1)
     json.dumps(result, allow_nan=False)

@@ -15,7 +15,7 @@ import pytest
 from rich.console import Console
 
 from reuse_sim import cli as command_line
-from reuse_sim import summary
+from reuse_sim import summary, terminal
 from reuse_sim.record import Expectation, Metric, RunRecord, Sweep
 from reuse_sim.results import Results
 
@@ -251,9 +251,9 @@ def test_numbers(value, text):
 def test_the_command_for_the_mlflow_page_is_the_running_program(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", [str(tmp_path / ".venv/bin/reuse-sim")])
-    assert command_line._program() == ".venv/bin/reuse-sim"
-    assert command_line._program(absolute=True) == f"{tmp_path}/.venv/bin/reuse-sim"
+    assert terminal.program() == ".venv/bin/reuse-sim"
+    assert terminal.program(absolute=True) == f"{tmp_path}/.venv/bin/reuse-sim"
     monkeypatch.setattr(sys, "argv", ["/x/reuse_sim/__main__.py"])
     monkeypatch.setattr(sys, "executable", str(tmp_path / "my env/python"))
-    assert command_line._program() == "'my env/python' -m reuse_sim"
-    assert Path(command_line._shown(tmp_path / "a")) == Path("a")
+    assert terminal.program() == "'my env/python' -m reuse_sim"
+    assert Path(terminal.shown(tmp_path / "a")) == Path("a")

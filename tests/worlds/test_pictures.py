@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from reuse_sim import testing
 from reuse_sim.rng import stream
+from reuse_sim.testing.worlds import check_picture
 from reuse_sim.types import Picture
 from reuse_sim.worlds import (
     boolean,
@@ -50,7 +50,7 @@ def drawn(world: Any, theta: Tensor | None = None) -> tuple[Tensor, Picture, Ten
 ], ids=repr)
 def test_worlds_of_other_sizes_have_pictures_too(world: Any) -> None:
     theta = world.teacher([stream(0, "teacher")])[0]
-    testing._check_picture(world, theta)
+    check_picture(world, theta)
     picture = world.picture(theta)
     assert picture.learned.numel() <= 41 * 41
 
