@@ -186,7 +186,7 @@ class Sites:
     def compiled(self, z: Tensor, *data: Tensor) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
         """`potential` for batches of the shape of z `(n, d)`, as the list of tensor operations that it comes down to.
 
-        Without Pyro's bookkeeping at every call it is two to five times as fast. With `data` `(n, …)`, row k of z is
+        Without Pyro's bookkeeping at every call it is up to three times as fast. With `data` `(n, …)`, row k of z is
         asked about the model called with row k of each in place of its own arguments: many data sets in one batch.
         """
         each = vmap(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ import torch
 from reuse_sim.errors import InputError
 from reuse_sim.nets import Mlp
 from reuse_sim.rng import stream
-from reuse_sim.specialness import DiagonalNormal, Problem, estimate, exact, nuts, symmetry
+from reuse_sim.specialness import DiagonalNormal, Problem, cases, estimate, exact, nuts, posterior, symmetry
 
 from .known import linear, two_basins
 
@@ -54,6 +55,27 @@ def test_equal_streams_equal_draws_and_no_global_randomness() -> None:
     assert torch.equal(first.theta, second.theta) and first.evaluations == second.evaluations
     assert not torch.equal(first.theta, nuts.sample(problem, plan, stream(1, "nuts")).theta)
     assert torch.equal(before, torch.get_rng_state())
+
+
+def test_a_hard_event_through_a_soft_posterior() -> None:
+    case = cases.ball(4, 0.3)
+    soft, near = posterior.soften(case.problem, stream(0, "soften"))
+    # Half of a Gamma(2) posterior of C lies below its median, 1.68 / (strength + 1).
+    assert near.shape == (posterior.WALKERS, 4) and soft.strength == pytest.approx(1.68 / 0.3 - 1, rel=0.3)
+    e = estimate(case.problem, "nuts", 0.25, generator=stream(0, "nuts"))
+    assert abs(e.bits - case.bits) < 4 * e.diagnostics["error_bits"] < 1
+    assert e.bound == "two-sided" and 0.2 < e.diagnostics["hits"] < 0.8
+
+    # What no θ meets gets a lower bound and the reason.
+    none = estimate(replace(case.problem, tolerance=-0.1), "hmc", 0.25, generator=stream(0, "hmc"))
+    assert none.bound == "lower" and "no draw is inside" in none.status and math.isfinite(none.bits)
+
+
+def test_what_has_no_gradient_is_refused() -> None:
+    counts = replace(cases.ball(4, 0.3).problem, smooth=False)
+    for method in ("nuts", "hmc"):
+        with pytest.raises(InputError, match="take method smc"):
+            estimate(counts, method, generator=stream(0, "g"))
 
 
 @pytest.mark.slow
