@@ -77,6 +77,8 @@ METRICS = (
            headline=True),
     Metric("estimator/inside", "share", "Of converged answers with limits, those whose limits hold the truth.",
            headline=True),
+    Metric("estimator/bound_holds", "share", "Of answers that claim a bound, on one side or two, converged or not, those "
+           "where it holds.", headline=True),
     Metric("estimator/abs_error_bits", "bits", "Mean |bits - exact| of converged answers.", headline=True),
     Metric("estimator/worst_error_bits", "bits", "Largest |bits - exact| of the converged answers of a repeat."),
     Metric("estimator/signed_error_bits", "bits", "Mean of bits - exact of converged answers."),
@@ -166,6 +168,9 @@ def summary(answers: Mapping[str, Mapping[str, Any]]) -> dict[str, float | None]
         "estimator/seconds": sum(a["seconds"] for a in asked) / len(asked),
         "estimator/evaluations": sum(a["evaluations"] for a in asked) / len(asked),
     }
+    claimed = [a for a in asked if a["bound"] != "none"]
+    if claimed:
+        out["estimator/bound_holds"] = sum(map(_kept, claimed)) / len(claimed)
     if good:
         errors = [a["bits"] - a["exact"] for a in good]
         out |= {
@@ -180,6 +185,8 @@ def summary(answers: Mapping[str, Mapping[str, Any]]) -> dict[str, float | None]
 
 def descended(problem: Problem, generator: torch.Generator, steps: int = 400, rate: float = 0.05) -> Tensor | None:
     """A consistent θ at the end of one descent on C, or None where descent does not get there."""
+    if not problem.smooth:
+        return None
     space = Space(problem)
     z = space.draw(1, generator)
     moment, size = torch.zeros_like(z), torch.zeros_like(z)
@@ -216,6 +223,12 @@ def steps(d: int, width: float) -> Case:
         return (theta.abs() > width).double().sum(-1)
 
     return Case(replace(slab.problem, cost=cost, tolerance=0.0, consistency="number beyond", smooth=False), slab.bits)
+
+
+def _kept(a: Mapping[str, Any]) -> bool:
+    """Whether the limits that the answer gives as bounds hold."""
+    above, below = a["bound"] in ("two-sided", "upper"), a["bound"] in ("two-sided", "lower")
+    return (not above or a["exact"] <= a["high"]) and (not below or a["low"] <= a["exact"])
 
 
 def _plain(said: Estimate) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 from pydantic import ValidationError
@@ -14,15 +15,16 @@ from reuse_sim.rng import stream
 from reuse_sim.specialness import METHODS, cases
 
 
-def said(exact: float, bits: float, low: float, high: float, status: str = "converged") -> dict:
-    return {"exact": exact, "bits": bits, "low": low, "high": high, "status": status, "seconds": 2.0, "evaluations": 10}
+def said(exact: float, bits: float, low: float, high: float, status: str = "converged", bound="two-sided") -> dict:
+    return {"exact": exact, "bits": bits, "low": low, "high": high, "status": status, "bound": bound, "seconds": 2.0,
+            "evaluations": 10}
 
 
 def test_the_summary_counts_right_misled_and_held() -> None:
     answers = {
         "right and held": said(10.0, 10.5, 9.0, 11.0),
         "wrong and sure": said(10.0, 15.0, 14.0, 16.0),
-        "wrong and says so": said(10.0, 15.0, 14.0, 16.0, "take more effort"),
+        "wrong and says so": said(10.0, 15.0, 14.0, 16.0, "take more effort", "upper"),
         "within 5 %, limits too narrow": said(100.0, 104.0, 103.0, 105.0),
         "refused": {"exact": 1.0, "refused": "no"},
     }
@@ -31,6 +33,7 @@ def test_the_summary_counts_right_misled_and_held() -> None:
         "estimator/seconds": 2.0, "estimator/evaluations": 10.0, "estimator/inside": 1 / 3,
         "estimator/abs_error_bits": (0.5 + 5 + 4) / 3, "estimator/worst_error_bits": 5.0,
         "estimator/signed_error_bits": (0.5 + 5 + 4) / 3, "estimator/width_bits": 2.0,
+        "estimator/bound_holds": 0.5,
     })
     assert set(summary(answers)) == {m.name for m in METRICS}
     assert set(summary({"none": answers["refused"]})) == {"estimator/refused"}
@@ -56,7 +59,9 @@ def test_a_descent_ends_inside_or_nowhere() -> None:
     case = cases.ball(10, 1.5, centre=3.0)
     theta = descended(case.problem, stream(0, "start"))
     assert theta is not None and float(case.problem.cost(theta[None])) <= 1.5
-    assert descended(cases.ball(3, -1.0 + 0.5).problem, stream(0, "start")) is None
+    unreachable = replace(case.problem, tolerance=-1.0)
+    assert descended(unreachable, stream(0, "start")) is None
+    assert descended(estimators.steps(4, 0.7).problem, stream(0, "start")) is None
 
 
 def test_one_cell_asks_every_arm_the_same(tmp_path) -> None:
@@ -70,7 +75,7 @@ def test_one_cell_asks_every_arm_the_same(tmp_path) -> None:
 
 
 def test_an_arm_whose_method_refuses_all_is_undecided(tmp_path, monkeypatch) -> None:
-    def refuse(*_):
+    def refuse(*_, **__):
         raise estimators.InputError("method", "anything", "nothing", "take smc")
 
     monkeypatch.setattr(estimators, "estimate", refuse)
