@@ -77,8 +77,8 @@ METRICS = (
            headline=True),
     Metric("estimator/inside", "share", "Of converged answers with limits, those whose limits hold the truth.",
            headline=True),
-    Metric("estimator/bound_holds", "share", "Of answers that claim a bound, on one side or two, converged or not, those "
-           "where it holds.", headline=True),
+    Metric("estimator/bound_holds", "share", "Of answers that claim a bound, of one side or two, those where it holds.",
+           headline=True),
     Metric("estimator/abs_error_bits", "bits", "Mean |bits - exact| of converged answers.", headline=True),
     Metric("estimator/worst_error_bits", "bits", "Largest |bits - exact| of the converged answers of a repeat."),
     Metric("estimator/signed_error_bits", "bits", "Mean of bits - exact of converged answers."),
