@@ -84,12 +84,15 @@ def tosses() -> Known:
 
 
 def scale() -> Known:
-    """One observation of unknown scale, which is positive: the Jacobian matters."""
-    def model(y: Tensor) -> None:
-        s = pyro.sample("s", dist.LogNormal(torch.tensor(0.0, dtype=D64), 1.0))
-        pyro.sample("y", dist.Normal(torch.zeros(1, dtype=D64), s).to_event(1), obs=y)
+    """One observation each of two unknown scales, which are positive: the Jacobian matters."""
+    zero = torch.zeros(2, dtype=D64)
 
-    return Known(model, 1, lambda z, g: z.exp() * torch.randn(len(z), 1, generator=g, dtype=D64))
+    def model(y: Tensor) -> None:
+        with pyro.plate("n", 2):
+            s = pyro.sample("s", dist.LogNormal(zero, 1.0))
+            pyro.sample("y", dist.Normal(zero, s), obs=y)
+
+    return Known(model, 2, lambda z, g: z.exp() * torch.randn(len(z), 2, generator=g, dtype=D64))
 
 
 def series() -> Known:
