@@ -20,6 +20,7 @@ from reuse_sim.nets import Mlp
 from reuse_sim.plugins import STRICT
 from reuse_sim.rng import stream
 from reuse_sim.specialness import Problem, path_curvature, path_failures, path_work, plain_descent
+from reuse_sim.specialness.human import squared_gradient
 from reuse_sim.specialness.known import Leak, early, given
 from reuse_sim.specialness.path_work import Path
 from reuse_sim.types import Estimate, World
@@ -46,7 +47,7 @@ class Separate(BaseModel):
     """The sampler that no leak concerns: one of `specialness.METHODS` for hard events."""
 
     model_config = STRICT
-    method: str = "path_work"
+    method: str = "smc"
     effort: float = Field(default=1.0, gt=0, le=1000)
 
 
@@ -84,7 +85,7 @@ def sample_given(people: Stored, config: Mapping[str, Any], seed: int) -> tuple[
         return {}, {"given": {"bits": 0.0, "status": "by construction"} if inside else None}
     left = given(scene.problem, scene.theta_2, known)
     found = _plain(specialness.estimate(left, how.method, how.effort, generator=stream(seed, "separate/given")))
-    return {}, {"given": None if found_bits(found) is None else found}
+    return {}, {"given": found if reached(found) else None}
 
 
 def walk(people: Stored, config: Mapping[str, Any], seed: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -161,7 +162,8 @@ class Scene:
             return (world.human_answer(net, theta, x) - human).square().mean(-1) / variance
 
         words = f"mean of (H_θ - H)²/var H over {len(x)} on-distribution questions"
-        return Problem(net.p, self.problem.reference, cost, self.problem.tolerance, words)
+        gradient = squared_gradient(world.human_answer, net, x, human, variance)
+        return Problem(net.p, self.problem.reference, cost, self.problem.tolerance, words, gradient=gradient)
 
     def known(self, share: float) -> Tensor:
         """Which coordinates `(d,)` leak: those of a smaller share among those of a larger."""
@@ -169,6 +171,11 @@ class Scene:
         known = torch.zeros(self.net.p, dtype=torch.bool)
         known[order[: round(share * self.net.p)]] = True
         return known
+
+
+def reached(estimate: Mapping[str, Any]) -> bool:
+    """Whether a separate sampler came to the tolerance: otherwise its bits bound S from below, or nothing does."""
+    return estimate["bound"] in ("two-sided", "upper")
 
 
 def found_bits(estimate: Mapping[str, Any] | None) -> float | None:

@@ -20,6 +20,7 @@ from reuse_sim.experiments.descents import (
     Separate,
     found_bits,
     learn,
+    reached,
     restart,
     sample,
     sample_given,
@@ -194,7 +195,9 @@ def doubts(twice: Sequence[Mapping[str, Any]], free: Mapping[str, Any], consiste
     bits, out = found_bits(free), []
     if consistency > tol:
         out.append(f"the human itself is not consistent (C = {consistency:.3g} > {tol:.3g})")
-    if any(found_bits(e) is None for e in twice) or gap > AGREE:
+    if any(not reached(e) for e in twice):
+        out.append(f"the separate sampler gives no figure ({twice[0]['status']})")
+    if gap > AGREE:
         out.append(f"the separate sampler does not agree with itself ({gap:.1f} bits): raise separate.effort")
     if bits is None or abs(bits - s) > WITHIN * max(s, SMALLEST):
         got = "gives no result" if bits is None else f"is {bits:.1f} where S is {s:.1f} bits"

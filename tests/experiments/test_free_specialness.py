@@ -36,7 +36,8 @@ def measured(tmp_path_factory: pytest.TempPathFactory):
 
 
 def told(bits: float | None) -> dict[str, Any]:
-    return {"bits": bits or 0.0, "status": "converged" if bits is not None else "no walker: no result"}
+    bound = "two-sided" if bits is not None else "lower"
+    return {"bits": bits or 0.0, "bound": bound, "status": "converged" if bits is not None else "no walker: no result"}
 
 
 def planted(**harvests: float | None) -> dict[str, Any]:
@@ -73,6 +74,7 @@ def test_what_makes_a_world_undecided() -> None:
     assert "does not agree with itself (3.0 bits)" in doubts([told(38.5), told(41.5)], told(40.0), 0.1, 0.2)[0]
     assert "is 45.0 where S is 40.0" in doubts([told(40.0), told(40.0)], told(45.0), 0.1, 0.2)[0]
     assert doubts([told(20.0)] * 2, told(22.9), 0.1, 0.2) == [] != doubts([told(20.0)] * 2, told(23.1), 0.1, 0.2)
+    assert "separate sampler gives no figure (no walker" in doubts([told(None)] * 2, told(0.0), 0.1, 0.2)[0]
     assert "gives no result" in doubts([told(40.0), told(40.0)], told(None), 0.1, 0.2)[0]
 
 
