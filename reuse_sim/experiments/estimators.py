@@ -40,7 +40,7 @@ KINDS: Mapping[str, Callable[[], Mapping[str, Case]]] = {
     "many": lambda: {
         "ball of 40": cases.ball(40, 4.0),
         "ball of 100": cases.ball(100, 6.0),
-        "ball of 1000": cases.ball(1000, 60.0),
+        "ball of 300": cases.ball(300, 20.0),
         "half-space at 15": cases.half_space(20, 15.0),
         "cap of 60": cases.cap(60, 0.12),
     },
