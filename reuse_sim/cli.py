@@ -231,7 +231,7 @@ def ui(
 
 @app.command()
 def bench(
-    name: Annotated[str, typer.Argument(metavar="train|sample", show_default=False)],
+    name: Annotated[str, typer.Argument(metavar="train|sample|specialness", show_default=False)],
     rounds: Annotated[int, typer.Option(min=1, help="Times that every variant runs.")] = 9,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
 ) -> None:

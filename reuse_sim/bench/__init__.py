@@ -12,10 +12,10 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from reuse_sim.bench import sampling, training
+from reuse_sim.bench import estimators, sampling, training
 from reuse_sim.errors import InputError, nearest
 
-NAMES = {"train": training, "sample": sampling}
+NAMES = {"train": training, "sample": sampling, "specialness": estimators}
 
 
 def run(name: str, rounds: int) -> dict[str, Any]:
@@ -37,7 +37,8 @@ def show(name: str, result: dict[str, Any], to: Console) -> None:
             shown.add_row(*(_cell(row.get(c)) for c in columns))
         to.print(shown)
     machine = result["machine"]
-    to.print(f"{machine['cpu']}: {machine['peak_gflops']:.0f} GF/s of multiply-adds on one core", markup=False)
+    peak = f": {machine['peak_gflops']:.0f} GF/s of multiply-adds on one core" if "peak_gflops" in machine else ""
+    to.print(f"{machine['cpu']}{peak}", markup=False)
 
 
 def _cell(value: Any) -> str:

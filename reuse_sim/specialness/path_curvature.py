@@ -112,7 +112,10 @@ def spectra(space: Space, z: Tensor) -> tuple[Tensor, Tensor]:
     """Eigenvalues `(s, d)` of the Hessian of C at z `(s, d)`, at least 0, and eigenvectors `(s, d, d)` in columns."""
     leaf = z.detach().clone().requires_grad_(True)
     (slope,) = torch.autograd.grad(space.problem.cost(space.theta(leaf)).sum(), leaf, create_graph=True)
-    rows = [torch.autograd.grad(slope[:, i].sum(), leaf, retain_graph=True)[0] for i in range(z.shape[1])]
-    hessian = torch.stack(rows, 1)
+    hessian = torch.zeros(*z.shape, z.shape[1], dtype=z.dtype)
+    if slope.requires_grad:  # that of a plane is constant
+        for i in range(z.shape[1]):
+            (row,) = torch.autograd.grad(slope[:, i].sum(), leaf, retain_graph=True, allow_unused=True)
+            hessian[:, i] = 0.0 if row is None else row
     values, vectors = torch.linalg.eigh((hessian + hessian.mT) / 2)
     return values.clamp(min=0), vectors

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from reuse_sim.errors import InputError
 from reuse_sim.specialness.problem import Problem, checked
 from reuse_sim.train import descend
 
@@ -78,6 +79,9 @@ class Space:
             theta = self.theta(leaf)
             if self.problem.gradient is None:
                 cost = checked(self.problem.cost, theta)
+                if not cost.requires_grad:
+                    raise InputError("Problem.cost", "a cost without a gradient", "one that autograd can follow",
+                                     "say smooth=False, and take method subset or smc")
                 (slope,) = torch.autograd.grad(cost.sum(), leaf)
             else:
                 cost, upper = self.problem.gradient(theta.detach())
