@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from reuse_sim.errors import InputError, nearest
-from reuse_sim.specialness import nuts, svi
+from reuse_sim.specialness import laplace, nuts, svi, volume
 from reuse_sim.specialness.problem import LEVEL, Problem, checked
 from reuse_sim.specialness.reference import DiagonalNormal, Reference, UniformBox, standard_normal
 from reuse_sim.types import Estimate
@@ -25,6 +25,9 @@ Method = Callable[[Problem, float, torch.Generator, Tensor | None, float], Estim
 METHODS: Mapping[str, Method] = {
     "svi": svi.estimate,
     "nuts": nuts.estimate,
+    "laplace": laplace.estimate,
+    "laplace_diagonal": laplace.estimate_diagonal,
+    "volume": volume.estimate,
 }
 
 
