@@ -255,7 +255,9 @@ class Estimate:
     """A specialness in bits with its interval, what kind of figure it is, and whether to believe it.
 
     `bound` says what `low` and `high` are worth as statements about `quantity`: `two-sided`, both limits hold at
-    `level`; `lower`, only `low` does (S is at least that); `upper`, only `high`; `none`, neither.
+    `level`; `lower`, only `low` does (S is at least that); `upper`, only `high`; `none`, neither. A limit that does not
+    hold says nothing: it is there to keep all three finite and in order, and where nothing at all is known on its side
+    it equals `bits`.
     """
 
     bits: float

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from reuse_sim.errors import InputError
 from reuse_sim.specialness.problem import LN2, Problem
-from reuse_sim.specialness.reference import UniformBox, standard_normal
+from reuse_sim.specialness.reference import CountingMeasure, UniformBox, standard_normal
 
 
 @dataclass(frozen=True)
@@ -134,6 +134,23 @@ def two_basins(d: int, distance: float, width: float, narrow: float) -> Case:
     return Case(Problem(d, standard_normal(d), cost, 1.0, "|θ - c|²/2r² of the nearer of two"), -math.log2(p))
 
 
+def binary(m: int, tolerance: float) -> Case:
+    """Answers to m yes-or-no questions of which a share ≤ tolerance is wrong: Pr[Bin(m, ½) ≤ τm], all answers alike.
+
+    About m (1 − h(τ)) bits, the rate–distortion function of a fair coin. C is the number that is wrong: ties everywhere.
+    """
+    if not 0 <= tolerance <= 1:
+        raise InputError("binary: tolerance", tolerance, "a share from 0 to 1")
+    most = math.floor(tolerance * m + 1e-9)  # .1 · 30 is 3, whatever a double says
+
+    def cost(theta: Tensor) -> Tensor:
+        return theta.sum(-1)
+
+    ways = sum(math.comb(m, k) for k in range(most + 1))  # whole numbers: exact at any m
+    problem = Problem(m, CountingMeasure(m), cost, float(most), f"wrong answers of {m}", smooth=False)
+    return Case(problem, m - math.log2(ways))
+
+
 def _log_chi2(d: int, x: float) -> float:
     """log of the χ² distribution function, by its series where it is too small for a double."""
     p = special.gammainc(d / 2, x / 2)
@@ -150,5 +167,5 @@ def _log_chi2(d: int, x: float) -> float:
 
 CASES: Mapping[str, Callable[..., Case]] = {
     f.__name__: f
-    for f in (ball, half_space, slab, cap, dirichlet, product, orthant, evidence, two_basins)
+    for f in (ball, half_space, slab, cap, dirichlet, product, orthant, evidence, two_basins, binary)
 }

@@ -51,14 +51,20 @@ def walk(
     """One step of each member without gradients, for the density reference · exp(−βC) restricted to C ≤ level.
 
     Where z is standard normal this is preconditioned Crank–Nicolson, z' = √(1 − size²) z + size ξ, which leaves the
-    reference alone (Cotter et al. 2013), 0 < size ≤ 1; elsewhere a random walk z' = z + size · scale · ξ, accepted by
-    the reference's density. `size` is one number or one per member `(n,)`.
+    reference alone (Cotter et al. 2013), with size · scale, at most 1, for size; elsewhere what the reference proposes,
+    or a random walk z' = z + size · scale · ξ, accepted by the reference's density. `size` is one number or one per
+    member `(n,)`, `scale` one number or one per coordinate `(d,)`.
 
     Returns the population after it and each step's acceptance probability `(n,)`.
     """
-    noise = torch.randn(state.z.shape, generator=generator, dtype=state.z.dtype)
     size = torch.as_tensor(size, dtype=state.z.dtype).reshape(-1, 1)
-    moved = (1 - size**2).sqrt() * state.z + size * noise if space.normal else state.z + size * scale * noise
+    propose = getattr(space.problem.reference, "propose", None)
+    if propose is not None and not space.normal:
+        moved = propose(state.z, size, generator)
+    else:
+        noise = torch.randn(state.z.shape, generator=generator, dtype=state.z.dtype)
+        size = (size * scale).clamp(max=1.0) if space.normal else size * scale
+        moved = (1 - size**2).sqrt() * state.z + size * noise if space.normal else state.z + size * noise
     now = space.state(moved)
     log_ratio = beta * (state.cost - now.cost) + (0.0 if space.normal else now.base - state.base)
     log_ratio = torch.where(now.cost <= level, log_ratio.nan_to_num(-torch.inf), -torch.inf)

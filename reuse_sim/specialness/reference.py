@@ -20,7 +20,8 @@ class Reference(Protocol):
     """A proper probability measure over θ `(d,)`. Any object with these two methods will do.
 
     One that also has `from_normal(z)` and `to_normal(theta)`, a smooth one-to-one map of standard normal z to θ,
-    lets samplers work where the measure is N(0, I): those below do.
+    lets samplers work where the measure is N(0, I): the first two below do. One that instead has
+    `propose(theta, size, generator)`, as likely to go from θ to θ' as back, is walked on by that.
     """
 
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
@@ -107,6 +108,33 @@ class UniformBox:
     def to_normal(self, theta: Tensor) -> Tensor:
         """z = Φ⁻¹((θ − low) / (high − low))."""
         return torch.special.ndtri((theta - self.low) / (self.high - self.low))
+
+
+@dataclass(frozen=True)
+class CountingMeasure:
+    """Every θ in {0, 1}^m alike: answers to m yes-or-no questions, counted without regard to who would give them."""
+
+    dim: int
+    name: str = "counting measure on answers"
+
+    def sample(self, n: int, generator: torch.Generator) -> Tensor:
+        """Draws `(n, m)`, as 0. and 1. in float64."""
+        return torch.randint(2, (n, self.dim), generator=generator).double()
+
+    def log_prob(self, theta: Tensor) -> Tensor:
+        """−m ln 2 for θ `(…, m)` of zeros and ones, −inf elsewhere: `(…,)`."""
+        inside = ((theta == 0) | (theta == 1)).all(-1)
+        return torch.where(inside, -self.dim * math.log(2), -torch.inf).double()
+
+    def propose(self, theta: Tensor, size: Tensor | float, generator: torch.Generator) -> Tensor:
+        """θ `(n, m)` with each bit turned with probability size/2, at least one of them: `size` ≤ 1 `(n, 1)` or one.
+
+        Which bits are turned does not depend on θ, so that the way back is as likely.
+        """
+        turned = torch.rand(theta.shape, generator=generator, dtype=theta.dtype) < size / 2
+        one = torch.randint(self.dim, (len(theta), 1), generator=generator)
+        turned |= ~turned.any(-1, keepdim=True) & (torch.arange(self.dim) == one)
+        return torch.where(turned, 1 - theta, theta)
 
 
 @dataclass(frozen=True)
