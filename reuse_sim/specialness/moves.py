@@ -7,6 +7,8 @@ from torch import Tensor
 
 from reuse_sim.specialness.space import Space, State
 
+_FAR = 1e8
+
 
 def hmc(
     space: Space, state: State, beta: Tensor | float, step: Tensor, leapfrogs: int, generator: torch.Generator,
@@ -37,7 +39,9 @@ def hmc(
     before, now = energy(state, momentum), state
     momentum = momentum + size / 2 * force(now)
     for k in range(leapfrogs):
-        now = space.state(now.z + size * scale * momentum, slopes=True)
+        # Where a trajectory diverges it stays finite, so that the cost is asked no nonsense; it is rejected all the same.
+        z = (now.z + size * scale * momentum).nan_to_num(0.0).clamp(-_FAR, _FAR)
+        now = space.state(z, slopes=True)
         momentum = momentum + (size if k < leapfrogs - 1 else size / 2) * force(now)
     accept = (before - energy(now, momentum)).nan_to_num(-torch.inf).clamp(max=0).exp()
     chosen = torch.rand(len(accept), generator=generator, dtype=accept.dtype) < accept
