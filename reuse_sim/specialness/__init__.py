@@ -1,7 +1,7 @@
 """Specialness: −log₂ of the fraction of a reference measure that is as consistent with a teacher as a tolerance allows.
 
     problem = Problem(dim=d, reference=standard_normal(d), cost=fn, tolerance=eps)
-    estimate(problem, method="smc", generator=g).bits
+    estimate(problem, generator=g).bits
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from reuse_sim.errors import InputError, nearest
-from reuse_sim.specialness import laplace, nuts, svi, volume
+from reuse_sim.specialness import laplace, nuts, smc, svi, volume
 from reuse_sim.specialness.problem import LEVEL, Problem, checked
 from reuse_sim.specialness.reference import DiagonalNormal, Reference, UniformBox, standard_normal
 from reuse_sim.types import Estimate
@@ -23,6 +23,7 @@ Method = Callable[[Problem, float, torch.Generator, Tensor | None, float], Estim
 """`method(problem, effort, generator, start, level)`."""
 
 METHODS: Mapping[str, Method] = {
+    "smc": smc.estimate,
     "svi": svi.estimate,
     "nuts": nuts.estimate,
     "laplace": laplace.estimate,
@@ -33,7 +34,7 @@ METHODS: Mapping[str, Method] = {
 
 def estimate(
     problem: Problem,
-    method: str | Method = "nuts",
+    method: str | Method = "smc",
     effort: float = 1.0,
     *,
     generator: torch.Generator,

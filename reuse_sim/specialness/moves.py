@@ -20,29 +20,31 @@ def hmc(
         state: with gradients.
         beta: one number, or one per member `(n,)`.
         step: step sizes `(n,)` in units of `scale`; draw them around their mean so that no trajectory resonates.
-        scale: standard deviations `(d,)` of the target about which momenta are drawn, 1 where nothing is known.
+        scale: standard deviations `(d,)` or `(n, d)` of the target, in units of which momenta are drawn; 1 where
+            nothing is known.
 
     Returns the population after it and each trajectory's acceptance probability `(n,)`; those that leave the
     support or are not finite are rejected.
     """
     beta = torch.as_tensor(beta, dtype=state.z.dtype)
-    size = step.unsqueeze(-1)
+    strength = beta.reshape(-1, 1)
+    stride = step.unsqueeze(-1) * scale
 
     def force(s: State) -> Tensor:
         assert s.base_slope is not None and s.cost_slope is not None
-        return (s.base_slope - beta.reshape(-1, 1) * s.cost_slope) * scale
+        return torch.addcmul(s.base_slope, strength, s.cost_slope, value=-1)
 
     def energy(s: State, p: Tensor) -> Tensor:
         return p.square().sum(-1) / 2 - s.base + beta * s.cost
 
     momentum = torch.randn(state.z.shape, generator=generator, dtype=state.z.dtype)
     before, now = energy(state, momentum), state
-    momentum = momentum + size / 2 * force(now)
+    momentum.addcmul_(stride, force(now), value=0.5)
     for k in range(leapfrogs):
-        # Where a trajectory diverges it stays finite, so that the cost is asked no nonsense; it is rejected all the same.
-        z = (now.z + size * scale * momentum).nan_to_num(0.0).clamp(-_FAR, _FAR)
+        # A diverging trajectory is kept finite, so that the cost is asked no nonsense; it is rejected all the same.
+        z = torch.addcmul(now.z, stride, momentum).nan_to_num_(0.0).clamp_(-_FAR, _FAR)
         now = space.state(z, slopes=True)
-        momentum = momentum + (size if k < leapfrogs - 1 else size / 2) * force(now)
+        momentum.addcmul_(stride, force(now), value=1.0 if k < leapfrogs - 1 else 0.5)
     accept = (before - energy(now, momentum)).nan_to_num(-torch.inf).clamp(max=0).exp()
     chosen = torch.rand(len(accept), generator=generator, dtype=accept.dtype) < accept
     return state.where(chosen, now), accept
