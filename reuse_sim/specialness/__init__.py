@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from reuse_sim.errors import InputError, nearest
-from reuse_sim.specialness import laplace, nuts, smc, svi, volume
+from reuse_sim.specialness import laplace, nuts, prior, smc, subset, svi, volume
 from reuse_sim.specialness.problem import LEVEL, Problem, checked
-from reuse_sim.specialness.reference import DiagonalNormal, Reference, UniformBox, standard_normal
+from reuse_sim.specialness.reference import CountingMeasure, DiagonalNormal, Reference, UniformBox, standard_normal
 from reuse_sim.types import Estimate
 
 Method = Callable[[Problem, float, torch.Generator, Tensor | None, float], Estimate]
@@ -29,6 +29,8 @@ METHODS: Mapping[str, Method] = {
     "laplace": laplace.estimate,
     "laplace_diagonal": laplace.estimate_diagonal,
     "volume": volume.estimate,
+    "prior": prior.estimate,
+    "subset": subset.estimate,
 }
 
 
@@ -78,5 +80,5 @@ def estimate(
     return replace(found, evaluations=count, seconds=time.process_time() - began)
 
 
-__all__ = ["METHODS", "DiagonalNormal", "Estimate", "Method", "Problem", "Reference", "UniformBox", "estimate",
-           "standard_normal"]
+__all__ = ["METHODS", "CountingMeasure", "DiagonalNormal", "Estimate", "Method", "Problem", "Reference", "UniformBox",
+           "estimate", "standard_normal"]

@@ -135,7 +135,7 @@ def two_basins(d: int, distance: float, width: float, narrow: float) -> Case:
 
 
 def binary(m: int, tolerance: float) -> Case:
-    """Answers to m yes-or-no questions of which a share ≤ tolerance is wrong: Pr[Bin(m, ½) ≤ τm], all answers alike.
+    """Answers to m yes-or-no questions, a share ≤ tolerance of them wrong, all alike: Pr[Bin(m, ½) ≤ τm].
 
     About m (1 − h(τ)) bits, the rate–distortion function of a fair coin. C is the number that is wrong: ties everywhere.
     """

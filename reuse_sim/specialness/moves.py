@@ -59,7 +59,7 @@ def walk(
     Where z is standard normal this is preconditioned Crank–Nicolson, z' = √(1 − size²) z + size ξ, which leaves the
     reference alone (Cotter et al. 2013), with size · scale, at most 1, for size; elsewhere what the reference proposes,
     or a random walk z' = z + size · scale · ξ, accepted by the reference's density. `size` is one number or one per
-    member `(n,)`, `scale` one number or one per coordinate `(d,)`.
+    member `(n,)`, `scale` one number, one per coordinate `(d,)` or `(n, d)`.
 
     Returns the population after it and each step's acceptance probability `(n,)`.
     """

@@ -34,27 +34,24 @@ def estimate(
 
 
 def counted(problem: Problem, hits: int, n: int, level: float = LEVEL) -> Estimate:
-    """From `hits` among n draws, with Clopper–Pearson limits; none bounds S from below at `level`."""
+    """From `hits` among n draws, with Clopper–Pearson limits; none bounds S from below."""
     low_p, high_p = share_limits(hits, n, level)
     report = {"hits": hits, "draws": n, **problem.report}
     if hits == 0:
         bits = math.log2(1 / high_p)
-        status = f"none of {n} draws was consistent: S is at least {bits:.1f} bits; take method subset, or more effort"
+        status = f"none of {n} draws was consistent: S is at least {bits:.1f} bits; take method subset"
         return Estimate(bits, bits, bits, "lower", "global", status, {"error_bits": None, **report}, level)
     few = f"only {hits} of {n} draws were consistent: take method subset, or more effort"
     return Estimate(
-        bits=math.log2(n / hits), low=math.log2(1 / high_p), high=math.log2(1 / low_p), bound="two-sided", kind="global",
-        level=level, status="converged" if hits >= ENOUGH else few,
+        bits=math.log2(n / hits), low=math.log2(1 / high_p), high=math.log2(1 / low_p), bound="two-sided",
+        kind="global", level=level, status="converged" if hits >= ENOUGH else few,
         diagnostics={"error_bits": math.sqrt((1 - hits / n) / hits) / LN2, **report},
     )
 
 
 def share_limits(hits: int, n: int, level: float) -> tuple[float, float]:
-    """Clopper & Pearson's limits of a share (1934), each missed with probability ≤ (1 − level)/2.
-
-    Where hits are 0 or n only one limit says anything, and it alone is missed with probability ≤ 1 − level.
-    """
-    tail = (1 - level) if hits in (0, n) else (1 - level) / 2
+    """Clopper & Pearson's limits of a share (1934), each missed with probability ≤ (1 − level)/2."""
+    tail = (1 - level) / 2
     low = 0.0 if hits == 0 else float(beta.ppf(tail, hits, n - hits + 1))
     high = 1.0 if hits == n else float(beta.isf(tail, hits + 1, n - hits))
     return low, high
@@ -63,14 +60,14 @@ def share_limits(hits: int, n: int, level: float) -> tuple[float, float]:
 def weighed(problem: Problem, log_weights: torch.Tensor, level: float = LEVEL) -> Estimate:
     """From the draws' log weights `(n,)`: their log mean, its error, and by how many draws it is carried.
 
-    Where few carry it the mean may be far too small, never far too large: by Markov's inequality it exceeds 1/(1 − level)
-    times the evidence with probability ≤ 1 − level. That bounds S from above, whatever the weights.
+    Where few carry it the mean may be far too small, never far too large: by Markov's inequality it exceeds
+    1/(1 − level) times the evidence with probability ≤ 1 − level. That bounds S from above, whatever the weights.
     """
     n, most = len(log_weights), float(log_weights.max())
     report = {"draws": n, **problem.report}
     if most == -math.inf:
         bits = math.log2(1 / share_limits(0, n, level)[1])
-        status = f"all of {n} draws cost infinity: S is at least {bits:.1f} bits if costs are not negative; take more effort"
+        status = f"all of {n} draws cost infinity: S is at least {bits:.1f} bits if no C is negative; take more effort"
         return Estimate(bits, bits, bits, "lower", "global", status, {"error_bits": None, **report}, level)
     weights = (log_weights - most).exp()
     bits = -(most + math.log(float(weights.mean()))) / LN2

@@ -12,7 +12,7 @@ The population is made of replicates that share levels and step sizes but no anc
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -26,7 +26,7 @@ from reuse_sim.types import Estimate
 
 ACCEPTANCE = 0.35
 """What step sizes are tuned to."""
-SPREAD, ACCEPTED, REMEMBERED, CROSSED = 2.0, 1.0, 0.6, 0.01
+SPREAD, ACCEPTED, REMEMBERED, CROSSED = 3.0, 1.0, 0.6, 0.05
 """Variance of a replicate in nats², accepted moves per member and level, correlation, crossings: beyond these a figure
 is not called converged."""
 
@@ -34,7 +34,7 @@ is not called converged."""
 class Plan(BaseModel):
     """`replicates` of `particles` each; `share` of them pass a cut; `moves` to `most` steps each level.
 
-    Where fewer than `seeds` of a replicate pass, the level is sampled again, up to `rounds` times.
+    Where fewer than `seeds` of a replicate pass on average, the level is sampled again, up to `rounds` times.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -70,8 +70,8 @@ class State:
 class Info:
     """One level: the share that passed, over how many rounds, how often moves were accepted, how much is remembered.
 
-    `variance` is Au & Beck's δ², (1 − P)(1 + γ)/(N P), γ from the likeness of members with one ancestor; `correlation` is
-    that of C before and after the moves.
+    `variance` is Au & Beck's δ², (1 − P)(1 + γ)/(N P), γ from the likeness of members with one ancestor; `correlation`
+    is that of C before and after the moves.
     """
 
     share: float
@@ -146,8 +146,8 @@ def step(here: Space, state: State, plan: Plan, generator: torch.Generator) -> t
         cut = threshold(members.cost, plan.share) if cut is None else cut
         if cut is not None:
             passed.append(members)
-            inside = torch.cat(costs, 0).reshape(-1, groups, plan.particles) < cut
-            if int(inside.sum((0, 2)).min()) >= plan.seeds:
+            # Counted over all replicates: stopping here favours the share by no more than one in seeds · replicates.
+            if sum(int((c < cut).sum()) for c in costs) >= plan.seeds * groups:
                 break
     if cut is None:
         return None
@@ -206,13 +206,18 @@ def refresh(
     if level == math.inf:
         return here.state(here.draw(len(members.cost), generator)), size, 1.0, 0.0, 0
     before, accepted, correlation = members.cost, [], 0.0
-    scale = members.z.std(0)  # so that what is tied down does not slow what is free
+    largest = 1.0 if hasattr(here.problem.reference, "propose") else 4.0
+    # Each coordinate's own spread, so that what is tied down does not slow what is free: that of the other half of the
+    # replicates, for by its own a population would creep together.
+    half = len(before) // 2
+    scale = members.z[half:].std(0).repeat(len(before), 1)
+    scale[half:] = members.z[:half].std(0)
     for k in range(plan.most):
         octave = torch.rand(len(before), generator=generator, dtype=torch.float64) * 2 - 1
-        sizes = (size * 2**octave).clamp(max=1.0)
+        sizes = (size * 2**octave).clamp(max=largest)
         members, accept = moves.walk(here, members, sizes, generator, level=level, scale=scale)
         accepted.append(float(accept.mean()))
-        size = min(1.0, max(1e-6, size * math.exp(accepted[-1] - ACCEPTANCE)))
+        size = min(largest, max(1e-6, size * math.exp(accepted[-1] - ACCEPTANCE)))
         correlation = float(torch.corrcoef(torch.stack([before, members.cost]))[0, 1].nan_to_num(0.0))
         if k + 1 >= plan.moves and correlation < 0.2 and sum(accepted) >= 2 * ACCEPTED:
             break
@@ -255,6 +260,7 @@ def weigh(problem: Problem, found: Run, plan: Plan, level: float = LEVEL) -> Est
         "correlation_max": max((i.correlation for i in infos), default=0.0),
         "moves": sum(i.moves for i in infos),
         "crossings": crossings,
+        "consistent": int((state.members.cost <= problem.tolerance).sum()),
         **problem.report,
     }
     if found.stopped:
@@ -322,9 +328,10 @@ def doubts(infos: list[Info], variance: float, dead: int, plan: Plan) -> list[st
 
 def _stopped(found: Run, low: float, report: dict, plan: Plan, level: float) -> Estimate:
     """S is at least the bits of the last level, and more by what none of its population says: each at (1 + level)/2."""
-    n = plan.replicates * plan.particles if found.state.level == math.inf else plan.replicates * plan.seeds
-    draws = n * plan.rounds if found.state.level == math.inf else n
-    beyond = -math.log2(1 - ((1 - level) / 2) ** (1 / draws))
+    # The reference's own draws are independent; of a later population only so many as there were seeds at least.
+    first, none = found.state.level == math.inf, report["consistent"] == 0
+    draws = plan.replicates * (plan.particles * plan.rounds if first else plan.seeds)
+    beyond = -math.log2(1 - ((1 - level) / 2) ** (1 / draws)) if none else 0.0
     bits = max(0.0, low) + beyond
     status = f"{found.stopped}: S is at least {bits:.1f} bits; take a higher tolerance, or more effort"
     return Estimate(bits, bits, bits, "lower", "global", status, report, level)
