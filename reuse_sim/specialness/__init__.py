@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from reuse_sim.errors import InputError, nearest
-from reuse_sim.specialness import laplace, nuts, prior, smc, subset, svi, volume
+from reuse_sim.specialness import laplace, learning, nuts, prior, smc, subset, svi, volume
 from reuse_sim.specialness.problem import LEVEL, Problem, checked
 from reuse_sim.specialness.reference import CountingMeasure, DiagonalNormal, Reference, UniformBox, standard_normal
 from reuse_sim.types import Estimate
@@ -31,6 +31,7 @@ METHODS: Mapping[str, Method] = {
     "volume": volume.estimate,
     "prior": prior.estimate,
     "subset": subset.estimate,
+    "wbic": learning.estimate,
 }
 
 

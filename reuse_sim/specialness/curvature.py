@@ -90,7 +90,7 @@ def settle(space: Space, strength: float, z: Tensor, rounds: int = 20) -> Tensor
         floor = 1e-8 * values.abs().max().clamp(min=1e-300)
         step = -turn @ ((turn.T @ slope) / values.abs().clamp(min=floor))
         sizes = 2.0 ** -torch.arange(12, dtype=z.dtype)
-        heights = height(torch.cat([z[None], z + sizes[:, None] * step])).nan_to_num(torch.inf)
+        heights = height(torch.cat([z[None], z + sizes[:, None] * step])).nan_to_num(torch.inf, torch.inf)
         best = int(heights.argmin())
         if best == 0:
             return z

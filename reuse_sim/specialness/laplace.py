@@ -123,7 +123,7 @@ def lowest(
     starts = space.draw(STARTS, generator) if start is None else space.z(start.double()[None])
     ends = torch.cat([curvature.down(space, strength, starts, steps), starts])
     state = space.state(ends)
-    height = (strength * state.cost - state.base).nan_to_num(torch.inf)
+    height = (strength * state.cost - state.base).nan_to_num(torch.inf, torch.inf)
     if not bool(height.isfinite().any()):
         raise InputError("start", "infinite cost at every start", "a start of finite cost", "give a θ as start")
     return ends[height.argmin()]

@@ -118,12 +118,13 @@ def log_integral(log_f: Callable[[Tensor], Tensor], end: Tensor) -> Tensor:
         best, step = value.argmax(1), (high - low) / 32
         top, height = t.gather(1, best.unsqueeze(1)).squeeze(1), value.amax(1)
         low, high = top - 2 * step, torch.minimum(top + 2 * step, top_end)
-    reach = 2.0 ** torch.arange(-12, 6, 0.5, dtype=end.dtype)
+    reach = torch.logspace(-12, 5.5, 36, base=2, dtype=end.dtype)
     x, w = (torch.from_numpy(a) for a in _legendre(NODES))
     total = torch.full_like(end, -torch.inf)
     for side in (-1.0, 1.0):
         away = torch.minimum(top.unsqueeze(1) + side * reach, top_end.unsqueeze(1))
-        fallen = log_f(away.exp()).nan_to_num(-torch.inf, -torch.inf, -torch.inf) < (height - DROP).unsqueeze(1)
+        value = log_f(away.exp()).nan_to_num(-torch.inf, -torch.inf, -torch.inf)
+        fallen = value < height.unsqueeze(1) - DROP
         far = torch.where(fallen.any(1), fallen.double().argmax(1), len(reach) - 1)
         border = away.gather(1, far.unsqueeze(1)).squeeze(1)
         half = (border - top).abs() / 2

@@ -10,7 +10,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import binom
+from scipy.stats import binom, linregress
 
 from reuse_sim.errors import InputError
 from reuse_sim.nets import Mlp
@@ -126,6 +126,34 @@ def test_training_gives_bits_to_what_it_is_trained_for() -> None:
     same = frequency.of_reference(replace(problem, tolerance=2.5), 20_000, stream(2, "seeds"))
     gain = frequency.given_by_training(same, still)
     assert gain.low < 0 < gain.high
+
+
+def test_what_training_makes_of_the_rows_it_never_saw_goes_with_the_prior() -> None:
+    # P_OPT(f|S) against P_B(f|S): five rows of the majority are told, the others can be completed in eight ways.
+    told, others = [0, 3, 5, 6, 7], [1, 2, 4]
+    problem, net, x, sign = boolean(3, lambda b: sum(b) >= 2)
+
+    def loss(theta: torch.Tensor, _: int) -> torch.Tensor:
+        return torch.nn.functional.softplus(-sign[told] * net.forward(theta, x[told])[..., 0]).mean(-1)
+
+    def completions(theta: torch.Tensor) -> list[float]:
+        said = net.forward(theta, x)[..., 0] > 0
+        knows = theta[(said[:, told] == (sign[told] > 0)).all(1)]
+        bits = []
+        for rest in product((-1.0, 1.0), repeat=3):
+            truth = sign.clone()
+            truth[others] = torch.tensor(rest, dtype=torch.float64)
+
+            def wrong(theta: torch.Tensor, truth: torch.Tensor = truth) -> torch.Tensor:
+                return ((net.forward(theta, x)[..., 0] > 0) != (truth > 0)).double().sum(-1)
+
+            bits.append(frequency.estimate_from(knows, replace(problem, cost=wrong)).bits)
+        return bits
+
+    prior = completions(problem.reference.sample(150_000, stream(0, "prior")))
+    trained = completions(descend(loss, problem.reference.sample(2000, stream(0, "seeds")), steps=200, rate=0.05).theta)
+    slope, correlation = linregress(prior, trained)[0], linregress(prior, trained)[2]
+    assert correlation > 0.8 and slope > 1.5  # the same order, and training is the choosier of the two
 
 
 def test_a_gain_has_no_limit_where_nothing_was_hit() -> None:

@@ -105,6 +105,19 @@ def test_a_cost_that_cannot_be_met_yields_a_number_and_says_so() -> None:
     assert "nowhere meets the tolerance" in e.status and math.isfinite(e.bits) and e.bound == "none"
 
 
+def test_infinite_costs_elsewhere_are_no_matter_to_the_mode() -> None:
+    case = cases.evidence((3.0, 30.0), strength=2.0)
+
+    def cost(theta: torch.Tensor) -> torch.Tensor:
+        return torch.where(theta[..., 0] < 1, case.problem.cost(theta), torch.inf)
+
+    e = found(replace(case.problem, cost=cost))
+    assert e.bits == pytest.approx(case.bits, abs=1e-6)
+    assert "no bound" in e.status and math.isfinite(e.high)
+    with pytest.raises(InputError, match="infinite cost"):
+        found(replace(case.problem, cost=lambda t: t[..., 0] * 0 + torch.inf))
+
+
 def test_a_cost_without_a_gradient_is_refused() -> None:
     problem = Problem(2, standard_normal(2), lambda t: (t > 0).double().sum(-1), 0.5, "count", smooth=False)
     with pytest.raises(InputError, match="smooth"):
