@@ -25,7 +25,7 @@ from reuse_sim.nets import Mlp
 from reuse_sim.plugins import STRICT, Plugin, plugin
 from reuse_sim.record import Measured, Metric
 from reuse_sim.rng import stream, streams
-from reuse_sim.specialness import DiagonalNormal, Problem, cases, estimate, frequency, gaussian_process, smc, subset
+from reuse_sim.specialness import DiagonalNormal, Problem, cases, estimate, frequency, gaussian_process
 from reuse_sim.specialness.human import words
 from reuse_sim.types import Estimate, Human, World
 
@@ -224,7 +224,7 @@ class Scene:
                                            reference="humans trained on teachers of their own")
         around = around_nothing(self.net, self.theta_human[0]) if reference == "around_nothing" else None
         problem = self.problem(around)
-        method = smc.estimate if problem.smooth else subset.estimate
+        method = "smc" if problem.smooth else "subset"
         return estimate(problem, method, effort, generator=stream(self.seed, f"specialness/{reference}"))
 
     def figures(self) -> dict[str, float]:

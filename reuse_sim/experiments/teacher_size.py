@@ -24,7 +24,7 @@ from reuse_sim.leaks import fixed
 from reuse_sim.plugins import STRICT, Plugin, plugin
 from reuse_sim.record import Measured, Metric
 from reuse_sim.rng import stream, streams
-from reuse_sim.specialness import Problem, estimate, smc
+from reuse_sim.specialness import Problem, estimate
 from reuse_sim.types import BITS, Human, World
 
 FAMILY = 256
@@ -144,7 +144,7 @@ def run(config: Mapping[str, Any], seed: int) -> tuple[dict[str, Tensor], dict[s
     net = human.net(world)
     named = f"{len(x)} on-distribution questions of the {config['world'].use} world"
     problem = Problem.for_human(world, theta_1[0], net, x, tolerance=config["tolerance"], questions=named)
-    said = estimate(problem, smc.estimate, config["effort"], generator=stream(seed, f"{size}/specialness"))
+    said = estimate(problem, "smc", config["effort"], generator=stream(seed, f"{size}/specialness"))
     held = world.on_distribution(theta_1, 4096, [stream(seed, f"{size}/ask/on")])
     numbers = {k: getattr(said, k) for k in ("bits", "low", "high")}
     values = {
