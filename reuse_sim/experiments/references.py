@@ -32,9 +32,9 @@ from reuse_sim.types import Estimate, Human, World
 Measure = Literal["initialisation", "around_nothing", "training", "other_teacher", "counting", "gaussian_process"]
 
 METHOD = (
-    "A teacher f is drawn, a human learns it, and so do humans from other starts and questions; as many learn a teacher "
-    "of their own. The event is always the same, that a network's (or nobody's) answers to named on-distribution "
-    "questions are within one tolerance of f's, fixed beforehand per world; only the reference measure changes. "
+    "A teacher f is drawn, a human learns it, and so do humans from other starts and questions; as many learn a "
+    "teacher of their own. The event is always the same, that answers to named on-distribution questions are within one "
+    "tolerance of f's, fixed beforehand for each world; only the reference measure changes. "
     "Networks drawn at random are counted by sequential Monte Carlo, or by subset simulation where consistency is a "
     "count; trained ones are counted one by one, with Clopper and Pearson's limits; answers by the binomial formula or "
     "the Gaussian process's exact integral."
@@ -261,6 +261,7 @@ def _plain(said: Estimate) -> dict[str, Any]:
     flat = {k: getattr(said, k) for k in ("bits", "low", "high", "bound", "kind", "status", "level", "quantity",
                                           "evaluations")}
     flat |= {k: v for k, v in said.diagnostics.items() if k not in flat}
+
     def fits(v: object) -> bool:
         return isinstance(v, (str, bool, int)) or (isinstance(v, float) and math.isfinite(v))
 

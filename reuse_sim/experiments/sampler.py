@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -51,7 +51,7 @@ METRICS = (
     Metric("sampler/staircase_bits", "bits", "How much more often descents reach a staircase than a needle of the same "
            "prior share, mean over pairs.", r"\log_2 P_{OPT}(\mathrm{staircase}) / P_{OPT}(\mathrm{needle})",
            headline=True),
-    Metric("sampler/prior_gap_bits", "bits", "How well the pairs match: the same of their prior shares, in fresh draws."),
+    Metric("sampler/prior_gap_bits", "bits", "How well pairs match: the same of their prior shares, in fresh draws."),
     Metric("sampler/staircase_reached", "share", "Descents told all of a staircase that reach it."),
     Metric("sampler/needle_reached", "share", "Descents told all of a needle that reach it."),
 )
@@ -262,7 +262,9 @@ def compared(prior: Tensor, found: Tensor, top: int) -> dict[str, float | None]:
     return out
 
 
-def ratio(pairs: list[Mapping[str, Any]], reached: list[Mapping[str, Any]], networks: int) -> dict[str, float | None]:
+def ratio(
+    pairs: Sequence[Mapping[str, Any]], reached: Sequence[Mapping[str, Any]], networks: int
+) -> dict[str, float | None]:
     """The metrics of pairs, means over them; half a hit is added so that none at all has a logarithm."""
     if not pairs:
         return {}

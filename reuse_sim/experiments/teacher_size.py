@@ -35,13 +35,13 @@ METHOD = (
     "initialisation prior and by sequential Monte Carlo, of humans whose mean squared error on named on-distribution "
     "questions is within one share of var f, the same for all sizes. |θ1| is the teacher's shortest fixed-length code: "
     "all its parameters in fixed point with as few bits each as leave the decoded teacher within that tolerance on the "
-    "same questions. In each world S is regressed on |θ1| over the sizes, both with equal errors (Deming), with an "
-    "intercept of its own."
+    "same questions; S is regressed on |θ1| over the sizes of each world, both with equal errors (Deming), with an "
+    "intercept."
 )
 
 METRICS = (
-    Metric("specialness/slope", "bits per bit", "Deming slope of S on |θ1| over the sizes; 1 where a share exp(−|θ1|) of "
-           "humans agrees, whatever the factor.", r"S = a + b\,|\theta_1|", headline=True),
+    Metric("specialness/slope", "bits per bit", "Deming slope of S on |θ1| over the sizes; 1 where a share exp(−|θ1|) "
+           "of humans agrees, whatever the factor.", r"S = a + b\,|\theta_1|", headline=True),
     Metric("specialness/intercept_bits", "bits", "S at |θ1| = 0 by the same line."),
     Metric("specialness/bits_per_parameter", "bits", "Least-squares slope of S on the teacher's number of parameters.",
            headline=True),
@@ -115,7 +115,7 @@ def measure(config: Config, seed: int, store: Store) -> Measured:
     metrics = summary(list(sizes.values()))
     trouble = "; ".join(f"{k} sines: {s['status']}" for k, s in sizes.items() if s["status"] != "converged")
     silent = [name for name, value in metrics.items() if value is None]
-    untold = f"not told: {', '.join(silent)}, for a code or a figure is missing or all sizes cost alike" if silent else ""
+    untold = f"not told, for a size has no figure or no code: {', '.join(silent)}" if silent else ""
     sha256 = hashlib.sha256("".join(s.sha256 for s in stages).encode()).hexdigest()
     reason = "; ".join(filter(None, (trouble, untold)))
     return Measured(metrics, sizes, sha256, "undecided" if trouble else "ok", reason)

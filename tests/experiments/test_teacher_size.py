@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 import torch
@@ -45,14 +46,15 @@ def test_the_slope_of_noise_in_both_is_that_of_the_truth() -> None:
 
 
 def test_the_code_is_the_shortest_that_keeps_the_teacher_within_the_tolerance() -> None:
-    world = radius.build(sines=2)
+    world: Any = radius.build(sines=2)
     theta = world.teacher([stream(0, "teacher")])
     x = world.on_distribution(theta, 200, [stream(0, "x")])[0]
     lengths = [code_bits(world, theta, x, tolerance, 0) for tolerance in (0.3, 1e-2, 1e-4, 1e-6)]
     assert all(length is not None and length % 14 == 0 for length in lengths)
     each = [length // 14 for length in lengths if length is not None]
     # A hundredth of the error is a tenth of the cell, 3.3 bits.
-    assert each == sorted(each) and [b - a for a, b in zip(each[1:], each[2:], strict=False)] == pytest.approx([3, 3], abs=1)
+    assert each == sorted(each)
+    assert [b - a for a, b in zip(each[1:], each[2:], strict=False)] == pytest.approx([3, 3], abs=1)
     assert code_bits(world, theta, x, 1e-12, 0) is None
 
 
