@@ -33,8 +33,8 @@ Measure = Literal["initialisation", "around_nothing", "training", "other_teacher
 
 METHOD = (
     "A teacher f is drawn, a human learns it, and so do humans from other starts and questions; as many learn a "
-    "teacher of their own. The event is always the same, that answers to named on-distribution questions are within one "
-    "tolerance of f's, fixed beforehand for each world; only the reference measure changes. "
+    "teacher of their own. The event is always the same, that answers to named on-distribution questions are within "
+    "one tolerance of f's, fixed beforehand for each world; only the reference measure changes. "
     "Networks drawn at random are counted by sequential Monte Carlo, or by subset simulation where consistency is a "
     "count; trained ones are counted one by one, with Clopper and Pearson's limits; answers by the binomial formula or "
     "the Gaussian process's exact integral."
