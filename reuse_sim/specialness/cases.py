@@ -137,7 +137,7 @@ def two_basins(d: int, distance: float, width: float, narrow: float) -> Case:
 def binary(m: int, tolerance: float) -> Case:
     """Answers to m yes-or-no questions, a share ≤ tolerance of them wrong, all alike: Pr[Bin(m, ½) ≤ τm].
 
-    About m (1 − h(τ)) bits, the rate–distortion function of a fair coin. C is the number that is wrong: ties everywhere.
+    About m (1 − h(τ)) bits, the rate–distortion function of a fair coin. C is the number wrong: ties everywhere.
     """
     if not 0 <= tolerance <= 1:
         raise InputError("binary: tolerance", tolerance, "a share from 0 to 1")
@@ -147,7 +147,7 @@ def binary(m: int, tolerance: float) -> Case:
         return theta.sum(-1)
 
     ways = sum(math.comb(m, k) for k in range(most + 1))  # whole numbers: exact at any m
-    problem = Problem(m, CountingMeasure(m), cost, float(most), f"wrong answers of {m}", smooth=False)
+    problem = Problem(m, CountingMeasure(m), cost, float(most), f"wrong of {m}", smooth=False)
     return Case(problem, m - math.log2(ways))
 
 
