@@ -49,7 +49,7 @@ def test_what_agrees_agrees_where_it_was_told() -> None:
 
 def test_targets_are_drawn_as_often_as_the_prior_has_them_but_for_the_dull() -> None:
     counts = torch.zeros(256, dtype=torch.long)
-    counts[0], counts[XOR], counts[AND], counts[PARITY] = 10**9, 300, 10**9, 100
+    counts[0], counts[255], counts[XOR], counts[AND], counts[PARITY] = 10**9, 10**9, 300, 10**9, 100
     g = stream(0, "targets")
     # AND answers all of these four alike.
     drawn_ = [target_of(counts, torch.tensor([0, 1, 2, 3]), g) for _ in range(400)]
