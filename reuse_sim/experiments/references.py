@@ -109,7 +109,7 @@ def measure(config: Config, seed: int, store: Store) -> Measured:
 
     found, prior = under(config.reference, *inputs), under("initialisation", people)
     told = {"low": found["bound"] in ("two-sided", "lower"), "high": found["bound"] in ("two-sided", "upper")}
-    bits = found["bits"] if all(told.values()) else None
+    bits = found["bits"] + 0.0 if all(told.values()) else None  # no minus before a zero
     comparable = bits is not None and prior["bound"] == "two-sided"
     scene = Scene(people, config, seed)
     metrics: dict[str, float | None] = {

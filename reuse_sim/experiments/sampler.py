@@ -39,6 +39,8 @@ METHOD = (
     "shares of descents that get there within the same steps are compared."
 )
 
+UNIT = "problem"
+
 METRICS = (
     Metric("sampler/slope", "", "Least-squares slope of log P_OPT on log P_B over the prior's likeliest functions; 1 "
            "where descent draws as the prior does. Half a descent is added to each function.", headline=True),
