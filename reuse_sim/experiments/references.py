@@ -35,9 +35,8 @@ METHOD = (
     "A teacher f is drawn, a human learns it, and so do humans from other starts and questions; as many learn a "
     "teacher of their own. The event is always the same, that answers to named on-distribution questions are within "
     "one tolerance of f's, fixed beforehand for each world; only the reference measure changes. "
-    "Networks drawn at random are counted by sequential Monte Carlo, or by subset simulation where consistency is a "
-    "count; trained ones are counted one by one, with Clopper and Pearson's limits; answers by the binomial formula or "
-    "the Gaussian process's exact integral."
+    "Of networks drawn at random the share is found by sequential Monte Carlo, of trained ones by counting them, with "
+    "Clopper and Pearson's limits, of answers by the binomial formula or the Gaussian process's exact integral."
 )
 
 METRICS = (
@@ -124,7 +123,8 @@ def measure(config: Config, seed: int, store: Store) -> Measured:
     silent = [name for name, value in metrics.items() if value is None]
     exact_bound = found["bound"] == "lower" and config.reference in ("training", "other_teacher")
     trouble = "" if found["status"] == "converged" or exact_bound else f"{config.reference}: {found['status']}"
-    why = f"not told: {', '.join(silent)}, for {found['status']}" if silent else ""
+    cause = found["status"] if bits is None else f"under the initialisation prior: {prior['status']}"
+    why = f"not told: {', '.join(silent)}, for {cause}" if silent else ""
     sha256 = hashlib.sha256("".join(s.sha256 for s in inputs).encode()).hexdigest()
     reason = "; ".join(filter(None, (trouble, why)))
     return Measured(metrics, found, sha256, "undecided" if trouble else "ok", reason)
@@ -223,9 +223,7 @@ class Scene:
             return frequency.estimate_from(strangers[0].double(), self.problem(),
                                            reference="humans trained on teachers of their own")
         around = around_nothing(self.net, self.theta_human[0]) if reference == "around_nothing" else None
-        problem = self.problem(around)
-        method = "smc" if problem.smooth else "subset"
-        return estimate(problem, method, effort, generator=stream(self.seed, f"specialness/{reference}"))
+        return estimate(self.problem(around), "smc", effort, generator=stream(self.seed, f"specialness/{reference}"))
 
     def figures(self) -> dict[str, float]:
         """The human's own consistency, and its fits on 4096 questions on and off distribution each."""
