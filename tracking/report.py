@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from reuse_sim.record import Expectation, Metric, RunRecord, Sweep, aggregate, verdicts
-from tracking import figures, maps, scaling, tables
+from tracking import against, figures, maps, scaling, tables
 from tracking.limits import limits
 from tracking.records import in_order
 
@@ -30,8 +30,9 @@ def write(sweep: Sweep, records: Sequence[RunRecord], folder: Path, *, docs: boo
     stems = figures.write(sweep, records, folder / "figures", prefix)
     glance = maps.write(sweep, records, folder / "figures", prefix)
     grid = scaling.write(sweep, records, folder / "figures", prefix)
+    lines = against.write(sweep, records, folder / "figures", prefix)
     path = folder / (f"{sweep.scenario}.md" if docs else "report.md")
-    path.write_text(page(sweep, records, stems, glance, grid), encoding="utf-8")
+    path.write_text(page(sweep, records, stems, glance, grid, lines), encoding="utf-8")
     if docs:
         (folder / "index.md").write_text(index(folder), encoding="utf-8")
     return path
@@ -59,12 +60,16 @@ def finding(sweep: Sweep, records: Sequence[RunRecord]) -> str:
 
 def page(
     sweep: Sweep, records: Sequence[RunRecord], stems: Mapping[str, str], glance: str | None = None,
-    grid: str | None = None,
+    grid: str | None = None, lines: str | None = None,
 ) -> str:
-    """The page's text; `stems` names the figure files by metric, `glance` and `grid` those of a map and of a law."""
+    """The page's text; `stems` names figure files by metric, `glance`, `grid`, `lines` those of a map, a law, leaks."""
     rows = aggregate(sweep, records)
     headline = figures.headline(sweep)
     blocks = [f"# {_line(sweep.title)}", sweep.question.strip(), "## What was found", *_found(sweep, records)]
+    if lines:
+        blocks += [f"![bits against the share that leaks](figures/{lines}.svg)",
+                   f"Means over {sweep.unit}s and their 95 % intervals. A world left undecided at one share is missing "
+                       "there, which moves S itself."]
     if glance:
         blocks += [f"![means by arm and swept value](figures/{glance}.svg)", f"Means over {sweep.unit}s."]
     blocks += [f"![{name} by arm](figures/{stem}.svg)" for name, stem in stems.items()]

@@ -6,7 +6,6 @@ One cell is one repeat of one kind of problem: every arm, a method, is asked the
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Literal
@@ -27,6 +26,9 @@ from reuse_sim.types import Estimate
 
 WITHIN = 0.05
 """Share of the exact bits that an error may have and be called right, or one bit where that is more."""
+
+MOST = 1e6
+"""Bits beyond which a figure is told as so many."""
 
 KINDS: Mapping[str, Callable[[], Mapping[str, Case]]] = {
     "few": lambda: {
@@ -156,7 +158,7 @@ def summary(answers: Mapping[str, Mapping[str, Any]]) -> dict[str, float | None]
     if not asked:
         return out
     good = [a for a in asked if a["status"] == "converged"]
-    held = [a["low"] <= a["exact"] <= a["high"] for a in good]
+    held = [_above(a) and _below(a) for a in good]
 
     def right(a: Mapping[str, Any]) -> bool:
         return abs(a["bits"] - a["exact"]) <= max(1.0, WITHIN * a["exact"])
@@ -228,14 +230,21 @@ def steps(d: int, width: float) -> Case:
 def _kept(a: Mapping[str, Any]) -> bool:
     """Whether the limits that the answer gives as bounds hold."""
     above, below = a["bound"] in ("two-sided", "upper"), a["bound"] in ("two-sided", "lower")
-    return (not above or a["exact"] <= a["high"]) and (not below or a["low"] <= a["exact"])
+    return (not above or _above(a)) and (not below or _below(a))
+
+
+def _above(a: Mapping[str, Any]) -> bool:
+    return a["exact"] <= a["high"]
+
+
+def _below(a: Mapping[str, Any]) -> bool:
+    return a["low"] <= a["exact"]
 
 
 def _plain(said: Estimate) -> dict[str, Any]:
-    numbers = {k: getattr(said, k) for k in ("bits", "low", "high", "seconds")}
-    kept = {k: v if math.isfinite(v) else None for k, v in numbers.items()}
-    words = {k: getattr(said, k) for k in ("bound", "kind", "status", "evaluations")}
-    return kept | words
+    # A figure without end would be no JSON, and is as wrong as one of a million bits.
+    numbers = {k: float(max(-MOST, min(MOST, getattr(said, k)))) for k in ("bits", "low", "high")}
+    return numbers | {k: getattr(said, k) for k in ("bound", "kind", "status", "evaluations", "seconds")}
 
 
 def _near(name: str, known: Mapping[str, object]) -> str:

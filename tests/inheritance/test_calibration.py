@@ -76,8 +76,8 @@ def test_planted_shares_are_held_and_a_copy_is_told_from_nothing(people, share):
 
 def test_with_a_sibling_in_the_humans_place_the_contrast_holds_nothing(people, request):
     if not people["alike"]:
-        # Siblings who see one cue of five are the human's double or its opposite. In .8^10 = 11 % of groups no sibling is
-        # a double, and nothing there tells of those who might be: no interval over ten worlds can hold 0 then.
+        # Siblings who see one cue of five are the human's double or its opposite. In .8^10 = 11 % of groups none is a
+        # double, and nothing there tells of those who might be: no interval over ten worlds can hold 0 then.
         why = "ten worlds are too few for so coarse a trait"
         request.applymarker(pytest.mark.xfail(reason=why, strict=True))
     copy, others = mixed(people, 1.0, people["siblings"][0]), people["siblings"][1:]
