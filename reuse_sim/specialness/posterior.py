@@ -85,7 +85,7 @@ def weigh(
     agreement, effective = mixing(problem, theta)
     wrong = doubts(agreement, effective, divergent, evidence.error)
     bits, error, more = evidence.bits, evidence.error, dict(diagnostics)
-    bound: Literal["two-sided", "lower"] = "two-sided"
+    bound: Literal["two-sided", "lower", "none"] = "none" if wrong else "two-sided"
     if problem.hard:
         assert soft.strength is not None
         cost = problem.cost(theta.flatten(0, 1)).unflatten(0, theta.shape[:2])
@@ -97,17 +97,18 @@ def weigh(
         more["ess_hits"] = counted
         if not bool(inside.any()):
             # None of so many: the share inside is below 3 / n at 95 % (the rule of three).
-            bits, bound = least + math.log2(max(float(effective), 3.0) / 3), "lower"
-            wrong.append("no draw is inside the tolerance: a lower bound only; take a larger tolerance, or method smc")
+            bits, bound = least + math.log2(max(float(effective), 3.0) / 3), "none" if wrong else "lower"
+            wrong.append("no draw is inside the tolerance; take a larger tolerance, or method smc")
         else:
             mean = float(weight.mean())
             bits = least - math.log2(mean)
             error = math.hypot(error, float(weight.std()) / mean / max(counted, 1.0) ** 0.5 / LN2)
             if counted < ESS:
                 wrong.append(f"only {counted:.0f} effective draws inside of the tolerance (< {ESS:.0f}): take more")
+                bound = "none"
     low, high = limits(bits, error, level) if math.isfinite(error) else (min(0.0, bits), bits)
     return Estimate(
-        bits=bits, low=low, high=high if bound == "two-sided" else bits, bound=bound, kind="global", level=level,
+        bits=bits, low=low, high=bits if bound == "lower" else high, bound=bound, kind="global", level=level,
         status="; ".join(wrong) or "converged",
         diagnostics={"rhat_max": agreement, "ess_min": effective, "divergent_share": divergent, "error_bits": error,
                      "inside_share": evidence.inside, **more, **problem.report},
