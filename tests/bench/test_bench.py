@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 
 import pytest
 import torch
@@ -50,7 +51,7 @@ def test_rounds_are_interleaved():
 
 
 def test_an_unknown_benchmark_is_named_with_the_known_ones():
-    with pytest.raises(InputError, match="'trian'; expected train or sample. did you mean 'train'"):
+    with pytest.raises(InputError, match="'trian'; expected train or sample or specialness. did you mean 'train'"):
         bench.run("trian", 1)
 
 
@@ -63,7 +64,7 @@ def test_a_benchmark_runs(name, monkeypatch, capsys):
     monkeypatch.setattr(training, "in_a_process", lambda function, argument: function(argument))
     result = bench.run(name, 1)
     json.dumps(result, allow_nan=False)
-    assert result["machine"]["peak_gflops"] > 1
+    assert result["machine"].get("peak_gflops", math.inf) > 1
     tables = {row["table"] for row in result["rows"]}
     assert tables == set(bench.NAMES[name].COLUMNS)
     for row in result["rows"]:

@@ -50,7 +50,8 @@ def means_bits() -> float:
 
 
 @pytest.mark.parametrize(("problem", "bits"), [
-    (lambda: Problem.from_pyro(tosses), heads_bits()), (lambda: Problem.from_pyro(means, Y), means_bits()),
+    pytest.param(lambda: Problem.from_pyro(tosses), heads_bits(), marks=pytest.mark.slow),
+    (lambda: Problem.from_pyro(means, Y), means_bits()),
 ])  # fmt: skip
 def test_the_evidence_of_conjugate_models(problem, bits: float) -> None:
     e = estimate(problem(), "hmc", 0.25, generator=stream(0, "estimate"))

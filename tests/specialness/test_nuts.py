@@ -57,6 +57,7 @@ def test_equal_streams_equal_draws_and_no_global_randomness() -> None:
     assert torch.equal(before, torch.get_rng_state())
 
 
+@pytest.mark.slow
 def test_a_hard_event_through_a_soft_posterior() -> None:
     case = cases.ball(4, 0.3)
     soft, near = posterior.soften(case.problem, stream(0, "soften"))
