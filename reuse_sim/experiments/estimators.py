@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from pydantic import BaseModel, Field, field_validator
@@ -97,7 +97,6 @@ class Config(BaseModel):
     problems: str = Field(description=f"kind of problems: {', '.join(KINDS)}")
     method: str = Field(description="estimator, a name of `reuse_sim.specialness.METHODS`")
     effort: float = Field(1.0, gt=0, le=100)
-    level: Literal[0.9] = Field(0.9, description="of the limits")
 
     @field_validator("problems")
     @classmethod
