@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from reuse_sim.errors import InputError
 from reuse_sim.rng import stream
-from reuse_sim.specialness import DiagonalNormal, Problem, UniformBox
+from reuse_sim.specialness import DiagonalNormal, Problem, UniformBox, estimate
 from reuse_sim.worlds import radius
 
 from .known import linear
@@ -143,3 +143,16 @@ def test_descents_go_down_and_stay_apart() -> None:
     assert (problem.log_joint(ends) > problem.log_joint(starts)).all()
     lowest = problem.log_joint(truth.mean)
     assert (lowest - problem.log_joint(ends) < 1.0).all() and (lowest >= problem.log_joint(ends)).all()
+
+
+def test_the_door_counts_every_theta_the_cost_is_asked_about() -> None:
+    asked = []
+
+    def cost(theta: torch.Tensor) -> torch.Tensor:
+        asked.append(len(theta))
+        return theta.square().mean(-1)
+
+    problem = Problem(**{**WHOLE, "cost": cost})
+    asked.clear()
+    found = estimate(problem, "smc", 0.1, generator=stream(0, "count"))
+    assert found.evaluations == sum(asked) > 100 and found.seconds > 0

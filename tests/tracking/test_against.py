@@ -31,6 +31,8 @@ def test_lines_go_through_the_means(leaked, tmp_path):
     assert against.leaks(header) == SHARES
     drawn = against.draw(header, records)
     lines = {line.get_label(): list(line.get_ydata()) for line in drawn.axes[0].get_lines()}
+    for line in drawn.axes[0].get_lines():
+        assert list(line.get_xdata()) == pytest.approx([0.0, 0.5, 1.0], abs=0.02)  # set apart a little
     assert lines["S, by a sampler of its own"] == pytest.approx([41.0, 41.0, 41.0])
     assert lines["path on consistency"] == pytest.approx([42.0, 22.0, 2.0])
     assert against.write(header, records, tmp_path, "x-") == "x-against_leak"
