@@ -19,7 +19,8 @@ FLOORS: tuple[dict[str, str], ...] = (
     dict.fromkeys(("errors", "machine", "rng", "stats", "record", "types", "nets", "engines", "train"), "ground")
     | dict.fromkeys(("laws", "artifacts", "modules", "plugins"), "ground"),
     # Each domain folder is a part of its own: no folder imports a sibling.
-    {name: name for name in ("worlds", "humans", "leaks", "outers", "inheritance", "specialness")},
+    {name: name for name in ("worlds", "humans", "leaks", "outers", "inheritance", "specialness",
+                             "ledger", "joint", "remedies")},
     {"experiments": "experiments", "testing": "testing", "bench": "bench"},
     {"scenario": "scenario"},
     dict.fromkeys(("sweep", "results", "summary"), "runs"),
