@@ -146,9 +146,9 @@ def schema() -> None:
 
 @app.command()
 def report(name: Name = None) -> None:
-    """Write docs/results pages from the tracked runs: one scenario's, or all."""
+    """Write docs/results pages from the tracked runs, one scenario's or all, and the page of all claims."""
     from reuse_sim.results import here
-    from tracking import reader
+    from tracking import claims, reader
     from tracking import report as pages
 
     project = here()
@@ -159,6 +159,8 @@ def report(name: Name = None) -> None:
         raise InputError(name or "report", "no tracked run", "one", "Run a scenario first, or `sync` what was run")
     for sweep, records in sweeps:
         typer.echo(shown(pages.write(sweep, records, project / "docs" / "results", docs=True)))
+    if page := claims.write(project):
+        typer.echo(shown(page))
 
 
 @app.command()

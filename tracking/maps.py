@@ -21,6 +21,8 @@ LEAST = 3
 """Values that an axis must have for a map to tell more than rows of dots."""
 MOST = 4
 """Headlines that are mapped, two to a line."""
+BOUNDED = ("", "1", "share", "R²")
+"""Units of metrics where more than 1 tells no more than 1."""
 NAME = "map"
 
 
@@ -47,7 +49,7 @@ def means(sweep: Sweep, records: Sequence[RunRecord], metric: Metric) -> list[li
 
 
 def draw(sweep: Sweep, records: Sequence[RunRecord], metrics: Sequence[Metric]) -> Figure:
-    """One map per metric, two to a line; colours end at −1 and 1, or at what is there if that is less."""
+    """One map per metric, two to a line; colours end at what is there, those of shares and fits at −1 and 1 at most."""
     from matplotlib.figure import Figure
 
     axis, values = next(iter(sweep.axes.items()))
@@ -60,7 +62,7 @@ def draw(sweep: Sweep, records: Sequence[RunRecord], metrics: Sequence[Metric]) 
         row, column = divmod(i, columns)
         x, y = left + column * (width + gap), height - row * line - 0.28 - side
         ax = drawn.add_axes((x / WIDTH, y / height, width / WIDTH, side / height))
-        _map(ax, means(sweep, records, metric))
+        _map(ax, means(sweep, records, metric), 1.0 if metric.unit in BOUNDED else math.inf)
         ax.set_title(named(metric), loc="left", pad=4)
         ax.set_xticks(range(len(values)), [plain(v)[:24] for v in values])
         ax.set_yticks(range(len(sweep.arms)), sweep.arms if column == 0 else [""] * len(sweep.arms))
@@ -68,10 +70,10 @@ def draw(sweep: Sweep, records: Sequence[RunRecord], metrics: Sequence[Metric]) 
     return drawn
 
 
-def _map(ax: Axes, table: Sequence[Sequence[float]]) -> None:
-    """Numbers on colours."""
+def _map(ax: Axes, table: Sequence[Sequence[float]], most: float) -> None:
+    """Numbers on colours, which end at `most` at the latest."""
     flat = [v for line in table for v in line if math.isfinite(v)]
-    most, places = min(1.0, max((abs(v) for v in flat), default=1.0)) or 1.0, digits(flat)
+    most, places = min(most, max((abs(v) for v in flat), default=1.0)) or 1.0, digits(flat)
     ax.imshow(table, cmap="RdBu_r", vmin=-most, vmax=most, aspect="auto")
     for y, line in enumerate(table):
         for x, value in enumerate(line):

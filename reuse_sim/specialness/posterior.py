@@ -35,7 +35,9 @@ LARGEST = 200.0
 def soften(problem: Problem, generator: torch.Generator, chains: int = WALKERS) -> tuple[Problem, Tensor]:
     """The soft problem whose posterior has half of its mass in C ≤ tolerance, and chains z `(chains, d)` near it.
 
-    Chains start in the reference; log β moves by how many of them are inside (Robbins & Monro 1951).
+    Chains start in the reference; log β moves by how many of them are inside (Robbins & Monro 1951). Far inside, a
+    spread of the reference's C below the tolerance, less C counts no more: where C has no least value μ exp(−βC) could
+    have no end.
 
     Raises InputError where C has no gradient worth following.
     """
@@ -45,6 +47,7 @@ def soften(problem: Problem, generator: torch.Generator, chains: int = WALKERS) 
     z = _finite(space, space.draw(chains, generator))
     at = space.state(z, slopes=True)
     spread = float(at.cost.std())
+    problem = _floored(problem, problem.tolerance - max(spread, abs(problem.tolerance)))
     log_beta, crossed, trail = -math.log(spread if spread > 0 else 1.0), 0, []
     now = hmc.begin(Space(problem.soft(math.exp(log_beta))).potential, z)
     for _ in range(ANNEALING):
@@ -57,6 +60,18 @@ def soften(problem: Problem, generator: torch.Generator, chains: int = WALKERS) 
         trail.append(log_beta)
     late = trail[-ANNEALING // 3 :] if crossed > ANNEALING // 3 else trail[-1:]
     return problem.soft(math.exp(sum(late) / len(late))), at.z
+
+
+def _floored(problem: Problem, floor: float) -> Problem:
+    """The problem with C no lower than `floor`."""
+    gradient = problem.gradient
+
+    def floored(theta: Tensor) -> tuple[Tensor, Tensor]:
+        assert gradient is not None
+        cost, slope = gradient(theta)
+        return cost.clamp(min=floor), torch.where((cost < floor).unsqueeze(-1), 0.0, slope)
+
+    return replace(problem, cost=lambda theta: problem.cost(theta).clamp(min=floor), gradient=gradient and floored)
 
 
 def _finite(space: Space, z: Tensor) -> Tensor:
@@ -92,7 +107,8 @@ def weigh(
         inside = cost <= problem.tolerance
         more |= {"strength": soft.strength, "hits": float(inside.double().mean()), "evidence_bits": evidence.bits}
         least = evidence.bits - soft.strength * problem.tolerance / LN2  # C ≤ τ implies exp(−βC) ≥ exp(−βτ)
-        weight = torch.where(inside, (soft.strength * (cost - problem.tolerance)).exp(), 0.0)
+        weighed = soft.cost(theta.flatten(0, 1)).unflatten(0, theta.shape[:2])
+        weight = torch.where(inside, (soft.strength * (weighed - problem.tolerance)).exp(), 0.0)
         counted = float(effective_sample_size(weight.unsqueeze(-1)).nan_to_num(0.0).clamp(max=weight.numel()))
         more["ess_hits"] = counted
         if not bool(inside.any()):

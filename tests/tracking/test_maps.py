@@ -41,3 +41,14 @@ def test_what_nobody_measured_is_a_dash(make_sweep, make_records):
     records = [replace(r, status="failed") if r.arm == "all" else r for r in make_records(sweep)]
     ax = maps.draw(sweep, records, sweep.metrics[3:4]).axes[0]
     assert [t.get_text() for t in ax.texts][-3:] == ["—"] * 3
+
+
+@pytest.mark.parametrize(("unit", "most"), [("bits", 40.0), ("share", 1.0)])
+def test_colours_tell_large_numbers_apart(make_sweep, make_records, unit, most):
+    sweep = make_sweep(axes={"a": [1, 2, 3]})
+    metric = replace(sweep.metrics[3], unit=unit, pooled=False)
+    sweep = replace(sweep, metrics=(metric,))
+    value = {1: 2.0, 2: 20.0, 3: 40.0}
+    records = [replace(r, metrics={metric.name: value[r.params["a"]]}) for r in make_records(sweep)]
+    (image,) = maps.draw(sweep, records, [metric]).axes[0].images
+    assert image.get_clim() == (-most, most)

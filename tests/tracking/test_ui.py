@@ -104,7 +104,7 @@ def ended(child):
         yield
     finally:
         child.send_signal(signal.SIGINT)
-        child.wait(30)
+        child.wait(120)
 
 
 @pytest.mark.slow
