@@ -14,7 +14,7 @@ from typing import Any, Protocol, TypeVar
 import constriction
 import numpy as np
 
-stream = constriction.stream
+stream: Any = constriction.stream  # pyright: ignore[reportAttributeAccessIssue]
 WORD = 32
 T = TypeVar("T")
 
