@@ -37,6 +37,9 @@ ATTEMPTS = 16
 SHARES = [2.0 ** (-octave / (BLOCK + 2)) for octave in range(MOST + 1)]
 """Of places from 2^octave on: Zipf's law with power 1 + 1/(bits + 2), near the best for so many."""
 
+FEW = [1 / ((n + 1) * (n + 2)) for n in range(BLOCKS)]
+"""Of whole numbers that are mostly small."""
+
 
 @dataclass(frozen=True)
 class Sent:
@@ -140,9 +143,9 @@ class _Told:
 
 def _model(pen: message.Pen, p: int, told: _Told) -> _Told:
     """Which stream, how many blocks, and of each the place: its octave by Zipf's law, and where in the octave."""
-    attempt = pen.uniform(told.attempt, ATTEMPTS)
+    attempt = pen.one_of(told.attempt, FEW[:ATTEMPTS])
     places = []
-    for b in range(1 + pen.uniform(max(0, len(told.places) - 1), min(p, BLOCKS))):
+    for b in range(1 + pen.one_of(max(0, len(told.places) - 1), FEW[: min(p, BLOCKS)])):
         rank = 1 + (told.places[b] if told.places else 0)
         octave = pen.one_of(rank.bit_length() - 1, SHARES)
         places.append((1 << octave) + pen.uniform(rank - (1 << (rank.bit_length() - 1)), 1 << octave) - 1)
