@@ -141,7 +141,7 @@ def odds_bits(q: Tensor, these: Tensor, those: Tensor) -> float:
 def formula_bits(heads: Heads, f: Tensor, questions: Sequence[int], specialness_bits: float) -> float:
     """log₂ p(direct heads that say what f says to the questions) + r⁻ + S."""
     right = heads.direct & heads.are(f, questions)
-    return math.log2(float(heads.prior[right].sum())) - math.log2(float(heads.prior[heads.copy].sum())) + specialness_bits
+    return math.log2(float(heads.prior[right].sum() / heads.prior[heads.copy].sum())) + specialness_bits
 
 
 def ledger_bits(heads: Heads, f: Tensor, specialness_bits: float) -> float:
