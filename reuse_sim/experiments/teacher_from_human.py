@@ -7,7 +7,7 @@ block, beginning with one of these or with nothing.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
 
 import torch
@@ -19,7 +19,7 @@ from reuse_sim.errors import Refusal
 from reuse_sim.experiments.scene import training_bytes
 from reuse_sim.ledger import prequential, quantised
 from reuse_sim.ledger.students import Student, Waves, cold
-from reuse_sim.nets import Mlp, first_output
+from reuse_sim.nets import Mlp
 from reuse_sim.plugins import STRICT, Plugin, plugin
 from reuse_sim.record import Measured, Metric
 from reuse_sim.rng import stream, streams
@@ -27,9 +27,9 @@ from reuse_sim.types import Human, World
 from reuse_sim.worlds.radius import FREQUENCY
 
 STARTS = ("cold", "given", "sibling", "unrelated")
-"""What learners of one network's answers begin with: nothing, the other one, a sibling human, another teacher's human."""
+"""What learners of a network's answers begin with: nothing, the other one, a sibling, another teacher's human."""
 NAMED = 256
-"""Questions that a network is written out for; what it leaves over counts on all."""
+"""Questions that a network is written out for; on all of them counts what it leaves over."""
 
 METHOD = (
     "K(y) is the length of a code of a network's answers to n questions, with normal noise of variance τ times theirs; "
@@ -50,6 +50,7 @@ METRICS = (
     Metric("ledger/student_share", "ratio", "Of prequential codes of f alone: mixture of starts with θ2 and cold, over "
            "cold.", headline=True),
     Metric("ledger/sibling_share", "ratio", "The same with a sibling's θ2."),
+    Metric("ledger/sibling_less_share", "ratio", "What that is more than with this human's."),
     Metric("ledger/unrelated_share", "ratio", "The same with θ2 of another teacher's human."),
     Metric("ledger/naive_share", "ratio", "The same without a mixture: above 1 where the start with θ2 costs bits."),
     Metric("ledger/cold_bits", "bits", "Prequential code of f from a cold start."),
@@ -72,8 +73,8 @@ class Config(BaseModel):
     asked: Literal["on", "off", "broad"] = Field("on", description="questions: on-, off-distribution, or half of each")
     questions: int = Field(1024, ge=2, le=65_536, description="n, whose answers are told")
     first: int = Field(16, ge=1, le=65_536, description="answers in the first block; each next one doubles all")
-    tolerance: float = Field(0.15, gt=0, le=100, description="noise variance τ of an answer, as a share of their variance")
-    steps: int = Field(400, ge=1, le=100_000, description="of Adam before each block")
+    tolerance: float = Field(0.15, gt=0, le=100, description="noise variance τ of answers, as a share of theirs")
+    steps: int = Field(1000, ge=1, le=100_000, description="of Adam before each block")
     rate: float = Field(0.02, gt=0, le=10, description="first learning rate, falling along half a cosine")
     batch: int = Field(32, ge=1, le=65_536, description="answers per step")
     fineness: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field(
@@ -150,7 +151,8 @@ def learn(people: Stored, config: Mapping[str, Any], seed: int) -> tuple[dict[st
         """Of f, H, its sibling and the other teacher's human, `(4, n)`."""
         return torch.cat([world.answer(theta_1, x), world.human_answer(net, theta_2, x)])
 
-    student: Student = Waves(world.d, config["units"]) if config["student"] == "sines" else Mlp((world.d, config["units"], 1))
+    units, sines = config["units"], config["student"] == "sines"
+    student: Student = Waves(world.d, units) if sines else Mlp((world.d, units, 1))
     blank = cold(student, [stream(seed, "learner/init")])
     how = {"rate": config["rate"], "batch": config["batch"]}
     free = draw(world, theta_1, config["asked"], 8 * config["questions"], seed, "teaching")
@@ -179,14 +181,17 @@ def write(people: Stored, config: Mapping[str, Any], seed: int) -> tuple[dict[st
     found = {}
     for name, kind, theta in (("teacher", waves, as_waves(theta_1[0].double(), world.d)),
                               ("human", net, people.tensors["theta_human"][0].double())):
-        y = first_output(kind, theta, x)  # type: ignore[arg-type]
-        def left(t: Tensor, kind: Any = kind, y: Tensor = y, n: int = len(x)) -> Tensor:
-            return (first_output(kind, t, x[:n]) - y[:n]).square().mean(-1) / y[:n].var(correction=0)
-
-        codes = [quantised.shortest(theta, kind.prior_sd(torch.float64), lambda t, left=left: left(t, n=NAMED), fine)
+        codes = [quantised.shortest(theta, kind.prior_sd(torch.float64), left_over(kind, theta, x[:NAMED]), fine)
                  for fine in config["fineness"]]
-        found[name] = [(code.bits, float(left(code.theta[None])[0])) for code in codes]
+        over = left_over(kind, theta, x)
+        found[name] = [(code.bits, float(over(code.theta[None])[0])) for code in codes]
     return {}, found
+
+
+def left_over(net: Student, theta: Tensor, x: Tensor) -> Callable[[Tensor], Tensor]:
+    """Mean squared error `(N,)` of others `(N, p)` to θ's answers to x `(n, d)`, as a share of their variance."""
+    y = net.forward(theta, x)[..., 0]
+    return lambda other: (net.forward(other, x)[..., 0] - y).square().mean(-1) / y.var(correction=0)
 
 
 def as_waves(theta_teacher: Tensor, d: int) -> Tensor:
@@ -197,7 +202,7 @@ def as_waves(theta_teacher: Tensor, d: int) -> Tensor:
     return torch.cat([FREQUENCY * w, phase, a / standard[1], -standard[:1] / standard[1]])
 
 
-def summary(config: Config, learned: Stored, written: Stored) -> tuple[dict[str, float | None], dict[str, Any]]:
+def summary(config: Config, learned: Stored, written: Stored) -> tuple[dict[str, float], dict[str, Any]]:
     """Metrics from squared errors and the lengths of what was written, at the arm's tolerance."""
     errors = learned.tensors["errors"]
     first = min(config.first, errors.shape[-1])
@@ -206,20 +211,23 @@ def summary(config: Config, learned: Stored, written: Stored) -> tuple[dict[str,
     alone = blocks.sum(-1)
     mixed = [[float(prequential.mixture(blocks[k, [0, s]]).sum()) for s in range(len(STARTS))] for k in range(2)]
     nats = errors.shape[-1] / (2 * config.tolerance)  # of n answers per unit of mean squared error
-    out = [min(bits + nats / math.log(2) * left for bits, left in written.values[name]) for name in ("teacher", "human")]
+    per_error = nats / math.log(2)
+    out = [min(bits + per_error * left for bits, left in written.values[k]) for k in ("teacher", "human")]
     outright = [min(float(alone[k, 0]), out[k]) for k in range(2)]
     given = [min(mixed[k][1], outright[k]) for k in range(2)]
     joint = min(outright[0] + outright[1], outright[1] + given[0], outright[0] + given[1])
-    metrics: dict[str, float | None] = {
+    metrics = {
         "ledger/given_share": given[0] / outright[0],
         "ledger/joint_share": (joint - outright[1]) / outright[0],
         "ledger/reverse_share": given[1] / outright[1],
         "ledger/student_share": mixed[0][1] / float(alone[0, 0]),
         "ledger/sibling_share": mixed[0][2] / float(alone[0, 0]),
+        "ledger/sibling_less_share": (mixed[0][2] - mixed[0][1]) / float(alone[0, 0]),
         "ledger/unrelated_share": mixed[0][3] / float(alone[0, 0]),
         "ledger/naive_share": float(alone[0, 1] / alone[0, 0]),
         "ledger/cold_bits": float(alone[0, 0]), "ledger/given_bits": mixed[0][1], "ledger/written_bits": out[0],
         "ledger/human_cold_bits": float(alone[1, 0]), "ledger/human_given_bits": mixed[1][1],
         "ledger/human_written_bits": out[1], "human/error": learned.values["human_error"],
     }
-    return metrics, {"blocks": blocks.tolist(), "starts": list(STARTS), "ends": list(prequential.ends(first, errors.shape[-1]))}
+    ends = prequential.ends(first, errors.shape[-1])
+    return metrics, {"blocks": blocks.tolist(), "starts": list(STARTS), "ends": list(ends)}

@@ -85,7 +85,7 @@ class Config(BaseModel):
     condition: int = Field(4, ge=1, le=8, description="questions of the condition, on-distribution ones first")
     labels: int = Field(4, ge=1, le=8, description="questions with the truth told, in the same order")
     leak: int = Field(0, ge=0, le=12, description="bits of the human that leak")
-    draws: int = Field(100_000, ge=0, le=10_000_000, description="heads that rejection proposes, where nothing leaks")
+    draws: int = Field(100_000, ge=1, le=10_000_000, description="heads that rejection proposes, where nothing leaks")
 
 
 def cell(arms: Mapping[str, Config], seed: int, store: Store) -> Mapping[str, Measured]:

@@ -1,6 +1,6 @@
 """Networks that learn answers in order to foretell them: tanh perceptrons as humans are, and sums of sines.
 
-A student is a `Network` with `prior_sd` and `init`; it is *cold* where its last weights are 0, so that it says 0 to all.
+A student is a `Network` with `prior_sd` and `init`. It begins *cold* where its last weights are 0: it says 0 to all.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Waves:
     d: int
     units: int
     frequency: float = 1.365
-    """Root mean square of |w_k| at initialisation; 1.3 times the middle of [.8, 1.3] by default, as in the radius world."""
+    """Root mean square of |w_k| at initialisation: by default what it is in the radius world's teachers."""
 
     @property
     def p(self) -> int:
