@@ -233,7 +233,7 @@ def ledger(asked: Setting, f: Answers) -> dict[str, float]:
         priced = replace(asked, heads=two_head.repriced(asked.heads, copy, dearer))
         return two_head.odds_bits(two_head.marginal(priced), intended, copy)
 
-    holds = abs(odds(0) - net) < 1e-9 and odds(-net - 1) < 0 < odds(-net + 1) and abs(odds(-net)) < 1e-9
+    holds = abs(odds(0) - net) < 1e-9 and odds(-net - 1) < 0 < odds(-net + 1)
     return values | {"ledger/sign_holds": float(holds)}
 
 

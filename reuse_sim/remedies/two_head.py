@@ -173,15 +173,17 @@ def rejection(s: Setting, draws: int, generator: torch.Generator) -> Tensor:
 
     With the reward `special` only. A head whose condition nobody meets is passed over; the sampler would never return.
     """
-    holds, right = (say(s.heads, s.humans, at, truth) for at, truth in ((s.condition, None), (s.labels, s.truth)))
-    a = torch.multinomial(s.heads.prior, draws, replacement=True, generator=generator)
+    proposed = torch.multinomial(s.heads.prior, draws, replacement=True, generator=generator)
+    drawn, a = proposed.unique(return_inverse=True)
+    heads = Heads(s.heads.prior[drawn], s.heads.answers[drawn])
+    holds, right = say(heads, s.humans, s.condition), say(heads, s.humans, s.labels, s.truth)
     a = a[holds[a].any(-1)]
     b, waiting = torch.zeros_like(a), torch.arange(len(a))
     while len(waiting):
         b[waiting] = torch.multinomial(s.humans.prior, len(waiting), replacement=True, generator=generator)
         waiting = waiting[~holds[a[waiting], b[waiting]]]
     kept = torch.rand(len(a), generator=generator, dtype=torch.float64) < s.told[b]
-    return a[right[a, b] & kept]
+    return drawn[a[right[a, b] & kept]]
 
 
 def inherited(q: Tensor, heads: Heads, human: Tensor, truth: Tensor, questions: Sequence[int]) -> tuple[float, float]:

@@ -42,7 +42,8 @@ def test_what_leaks_is_true_of_the_human_and_halves_the_others() -> None:
 
 def test_the_arms_of_one_world_say_what_the_identities_ask(tmp_path) -> None:
     base = {"draws": 20_000}
-    arms = {"rewarded": Config(**base), "leaked": Config(**base, leak=10), "none": Config(**base, leak=10, reward="none"),
+    arms = {"rewarded": Config(**base), "leaked": Config(**base, leak=10),
+            "none": Config(**base, leak=10, reward="none"),
             "given": Config(**base, leak=10, reward="special_given_leak"), "more": Config(**base, leak=4, labels=6)}
     found = two_heads.cell(arms, 3, Store(tmp_path))
     m = {name: f.metrics for name, f in found.items()}
