@@ -72,15 +72,19 @@ def formulas(symbol_bits: int) -> dict[Answers, Fraction]:
     return {f: m / total for f, m in mass.items()}
 
 
-def perceptrons(weight: int) -> dict[Answers, Fraction]:
-    """Share of the (2 `weight` + 1)⁴ whole-numbered (w₁, w₂, w₃, b), each within ±`weight`, that express each function.
-
-    The answer is 1 where w·x + b > 0, else −1.
-    """
-    counts = Counter(
-        tuple(1 if sum(a * b for a, b in zip(w, (*x, 1), strict=True)) > 0 else -1 for x in QUESTIONS)
+@lru_cache
+def settings(weight: int) -> Mapping[Answers, Answers]:
+    """Answers of every perceptron of whole-numbered (w₁, w₂, w₃, b) within ±`weight`: 1 where w·x + b > 0, else −1."""
+    answers = {
+        w: tuple(1 if sum(a * b for a, b in zip(w, (*x, 1), strict=True)) > 0 else -1 for x in QUESTIONS)
         for w in product(range(-weight, weight + 1), repeat=4)
-    )
+    }
+    return MappingProxyType(answers)
+
+
+def perceptrons(weight: int) -> dict[Answers, Fraction]:
+    """Share of the (2 `weight` + 1)⁴ perceptrons of `settings` that express each function."""
+    counts = Counter(settings(weight).values())
     return {h: Fraction(k, (2 * weight + 1) ** 4) for h, k in counts.items()}
 
 
