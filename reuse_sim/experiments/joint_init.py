@@ -103,7 +103,7 @@ class Config(BaseModel):
     world: Annotated[Plugin, plugin("worlds")]
     width: int = Field(6, ge=1, le=64, description="hidden units of the human")
     efforts: tuple[Annotated[int, Field(ge=1, le=2000)], ...] = Field(
-        (15, 30, 60, 120), description="numbers of training steps; the last makes the human that codes are about")
+        (12, 25, 50, 100), description="numbers of training steps; the last makes the human that codes are about")
     rate: float = Field(0.1, gt=0, le=10, description="first rate of Adam, which falls as half a cosine")
     batch: int = Field(32, ge=1, le=4096, description="questions of a training step")
     questions: int = Field(128, ge=4, le=100_000, description="that drift is the mean over, half of them off-distribution")
@@ -216,11 +216,13 @@ def search(people: Stored, config: Config, seed: int) -> tuple[dict[str, Tensor]
     for theta, steps in zip(people.tensors["humans"], config.efforts, strict=True):
         process = scene.process(steps)
         training = supervised(scene.net, process.x, process.y, steps, process.optimizer)
-        found = recover(training, people.tensors["fresh"], scene.sd, scene.drift(theta), DECIDING,
+        tolerances = DECIDING if steps == config.efforts[-1] else (MIDDLE,)
+        found = recover(training, people.tensors["fresh"], scene.sd, scene.drift(theta), tolerances,
                         steps=config.search_steps, rate=config.search_rate)
         flops = found.flops(process.flops) / process.flops
-        out[str(steps)] = {"steps": found.steps.tolist(), "reached": found.reached.tolist(),
-                           "drift": found.drift.tolist(), "trainings": flops.tolist()}
+        every = zip(tolerances, found.steps, found.reached, found.drift, flops, strict=True)
+        out[str(steps)] = {label(t): {"steps": s.tolist(), "reached": r.tolist(), "drift": d.tolist(), "trainings": c.tolist()}
+                           for t, s, r, d, c in every}
         # By tolerance, the start of the search that was first, or that came nearest.
         first = (found.steps.double() + found.drift).argmin(1)
         best = found.theta[torch.arange(len(first)), first]
@@ -327,8 +329,7 @@ def summary(
 ) -> dict[str, float | None]:
     """The metrics that compare: shares of |θ2|, correlations over numbers of steps, and how searches went."""
     last, out = str(config.efforts[-1]), dict[str, float | None]()
-    for k, t in enumerate(DECIDING):
-        at = label(t)
+    for at in map(label, DECIDING):
         human, start, teacher, found = (codes[f"{name}_{at}"] for name in (
             "human_bits/at", "init_bits/at", "ledger/teacher_bits_at", "ledger/found_bits_at"))
         bits = masses[last]["masses"][at]["bits"]
@@ -336,12 +337,12 @@ def summary(
         out[f"ledger/joint_share_at_{at}"] = None if None in (human, teacher, found) else (teacher + found) / human
         out[f"preimage/bits_at_{at}"] = bits
         out[f"preimage/share_at_{at}"] = None if human is None else bits / human
-        out[f"recovery/share_at_{at}"] = float(np.mean(searches[last]["reached"][k]))
-        out[f"recovery/steps_at_{at}"] = float(np.median(searches[last]["steps"][k]))
-    out["recovery/found"] = float(any(searches[last]["reached"][0]))
-    out["recovery/trainings"] = float(np.median(searches[last]["trainings"][0]))
+        out[f"recovery/share_at_{at}"] = float(np.mean(searches[last][at]["reached"]))
+        out[f"recovery/steps_at_{at}"] = float(np.median(searches[last][at]["steps"]))
+    out["recovery/found"] = float(any(searches[last][label(DECIDING[0])]["reached"]))
+    out["recovery/trainings"] = float(np.median(searches[last][label(DECIDING[0])]["trainings"]))
     lost = [m["masses"][label(MIDDLE)]["bits"] for m in masses.values()]
-    costs = [float(np.log(np.array(s["steps"][DECIDING.index(MIDDLE)]) + 1).mean()) for s in searches.values()]
+    costs = [float(np.log(np.array(s[label(MIDDLE)]["steps"]) + 1).mean()) for s in searches.values()]
     out["preimage/information_correlation"] = rank_correlation(lost, [m["information_bits"] for m in masses.values()])
     out["recovery/cost_correlation"] = rank_correlation(lost, costs)
     statuses = [m[f"{k}_status"] for e in masses.values() for m in e["masses"].values() for k in ("start", "end")]

@@ -7,6 +7,7 @@ Backwards the steps are run again, a segment of about √T at a time, so that wh
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -96,7 +97,9 @@ class Training:
         """θ_T and ∂θ_T/∂θ₀ · direction, each `(N, p)`, of θ₀ and direction `(N, p)`, forwards: no memory of the path."""
         state, along = self.begin(theta_0.detach()), self.begin(direction.detach())
         for step, rate in enumerate(rates(self.optimizer.rate, self.schedule, self.steps)):
-            with forward_ad.dual_level():
+            with warnings.catch_warnings(), forward_ad.dual_level():
+                # torch's own tables of forward derivatives, loaded at first use, warn of how they are compiled.
+                warnings.simplefilter("ignore", DeprecationWarning)
                 leaves = (t.requires_grad_() if i == 0 else t for i, t in enumerate(state))
                 dual = tuple(forward_ad.make_dual(t, d) for t, d in zip(leaves, along, strict=True))
                 parts = [forward_ad.unpack_dual(t) for t in self._step(dual, step, rate, linked=True)]
@@ -117,7 +120,7 @@ class Training:
         sizes: dict[int, int] = {}
 
         def note(t: Tensor) -> Tensor:
-            sizes[t.untyped_storage().data_ptr()] = t.untyped_storage().nbytes()
+            sizes[t.data_ptr()] = t.numel() * t.element_size()
             return t
 
         with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(note, lambda t: t):
