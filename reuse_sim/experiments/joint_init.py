@@ -36,7 +36,7 @@ from reuse_sim.specialness import DiagonalNormal, Problem, estimate, symmetry
 from reuse_sim.types import Estimate, World
 
 TOLERANCES = (0.001, 0.003, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2)
-"""Drifts from the human at which codes are written."""
+"""Drifts from the human at which codes may be written."""
 DECIDING = (0.01, 0.05, 0.1)
 """Those that claims are decided at."""
 MIDDLE = 0.05
@@ -107,6 +107,8 @@ class Config(BaseModel):
     rate: float = Field(0.1, gt=0, le=10, description="first rate of Adam, which falls as half a cosine")
     batch: int = Field(32, ge=1, le=4096, description="questions of a training step")
     questions: int = Field(128, ge=4, le=100_000, description="that drift is the mean over, half of them off-distribution")
+    curve: tuple[float, ...] = Field(TOLERANCES, description="drifts at which both lengths are measured, beside those "
+                                     f"that decide; of {', '.join(map(str, TOLERANCES))}")
     effort: float = Field(0.2, gt=0, le=100, description="of the samplers")
     searches: int = Field(6, ge=1, le=1000, description="for a start, from as many fresh ones")
     search_steps: int = Field(60, ge=1, le=100_000, description="of descent through training, at most")
@@ -118,6 +120,13 @@ class Config(BaseModel):
         if getattr(world.build(), "human_answer", None) is not first_output:
             raise ValueError("a world whose humans say what their network's first output is, such as radius")
         return world
+
+    @field_validator("curve")
+    @classmethod
+    def _with_a_metric(cls, curve: tuple[float, ...]) -> tuple[float, ...]:
+        if not set(curve) <= set(TOLERANCES):
+            raise ValueError(f"some of {', '.join(map(str, TOLERANCES))}")
+        return curve
 
     @field_validator("efforts")
     @classmethod
@@ -241,7 +250,8 @@ def write_codes(people: Stored, found: Stored, config: Config, seed: int) -> tup
 
     def of_teacher(theta: Tensor) -> Tensor:
         g = scene.world.answer(theta, scene.asked.expand(len(theta), -1, -1))
-        return (g - f).square().mean(-1) / scene.variance
+        # A decoded sd of 0 divides by it.
+        return ((g - f).square().mean(-1) / scene.variance).nan_to_num(1e9).clamp(max=1e9)
 
     metrics: dict[str, float | None] = {}
     said, trouble = {}, []
@@ -256,7 +266,7 @@ def write_codes(people: Stored, found: Stored, config: Config, seed: int) -> tup
         metrics[name] = float(code.bits)
         said[name] = {"step": code.step, "drift": code.distortion}
 
-    for t in TOLERANCES:
+    for t in sorted({*config.curve, *DECIDING}):
         write(f"human_bits/at_{label(t)}", theta_2, scene.sd, drift, t)
         write(f"init_bits/at_{label(t)}", people.tensors["theta_0"], scene.sd, of_start, t)
     for t, theta_0 in zip(DECIDING, found.tensors["theta_0"], strict=True):
