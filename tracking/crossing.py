@@ -1,0 +1,96 @@
+"""Two lengths against one tolerance: what the start costs and what θ₂ costs, a panel per arm, and where they cross."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from reuse_sim.record import RunRecord, Sweep, figure, group
+from tracking.figures import INK, STYLE, WIDTH, save
+from tracking.records import in_order
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+LINES = {"human_bits": ("the human itself, θ₂", INK, "-"), "init_bits": ("its initialisation", "#005b96", "--")}
+"""By the metrics `NAME/at_PERCENT`: legend, colour, dash."""
+NAME = "crossing"
+
+
+def write(sweep: Sweep, records: Sequence[RunRecord], folder: Path, prefix: str = "") -> str | None:
+    """Draw the lines as SVG and PNG; the file's stem, None where a sweep has no two lengths at two tolerances."""
+    from matplotlib import rc_context
+
+    if min(len(tolerances(sweep, name)) for name in LINES) < 2 or not any(r.status == "ok" for r in records):
+        return None
+    with rc_context(STYLE):
+        save(draw(sweep, records), folder, f"{prefix}{NAME}")
+    return f"{prefix}{NAME}"
+
+
+def tolerances(sweep: Sweep, name: str) -> dict[float, str]:
+    """The metric by its tolerance in percent, in order."""
+    found = {float(m.name.split("/at_")[1]): m.name for m in sweep.metrics if m.name.startswith(f"{name}/at_")}
+    return dict(sorted(found.items()))
+
+
+def draw(sweep: Sweep, records: Sequence[RunRecord]) -> Figure:
+    """Means over the worlds that count, with their intervals; panels side by side on one scale."""
+    from matplotlib.figure import Figure
+
+    groups = group(in_order(sweep, records))
+    drawn = Figure(figsize=(WIDTH, 3.0))
+    axes = drawn.subplots(1, len(groups), squeeze=False, sharey=True)[0]
+    for ax, ((_, arm), members) in zip(axes, groups.items(), strict=True):
+        _panel(ax, sweep, [r for r in members if r.status == "ok"])
+        ax.set_title(arm, loc="left", pad=4)
+        ax.set_xlabel("drift allowed, % of var f")
+    axes[0].set_ylabel("bits")
+    axes[0].set_ylim(bottom=0)
+    handles, labels = axes[0].get_legend_handles_labels()
+    drawn.legend(handles, labels, loc="upper center", ncols=2, frameon=False, fontsize=8)
+    drawn.tight_layout(rect=(0, 0, 1, 0.92))
+    return drawn
+
+
+def _panel(ax: Axes, sweep: Sweep, records: Sequence[RunRecord]) -> None:
+    metrics, means = {m.name: m for m in sweep.metrics}, {}
+    for k, (name, (label, colour, dash)) in enumerate(LINES.items()):
+        found = {t: figure(metrics[metric], records) for t, metric in tolerances(sweep, name).items()}
+        found = {t: i for t, i in found.items() if i.n}
+        means[name] = {t: i.mean for t, i in found.items()}
+        x = [t * 1.02 ** (2 * k - 1) for t in found]  # set apart a little
+        ax.plot(x, [i.mean for i in found.values()], dash, color=colour, linewidth=1.3, marker="o", markersize=2.5,
+                label=label)
+        low, high = ([getattr(i, end) if i.n > 1 else i.mean for i in found.values()] for end in ("low", "high"))
+        ax.vlines(x, low, high, color=colour, linewidth=0.8, alpha=0.7)
+    ax.set_xscale("log")
+    ticks = list(means["human_bits"])
+    ax.set_xticks(ticks, [f"{t:g}" for t in ticks])
+    ax.minorticks_off()
+    at = crossing(means["init_bits"], means["human_bits"])
+    if at is None:
+        over = [t for t in means["init_bits"] if means["init_bits"][t] > means["human_bits"].get(t, math.inf)]
+        said = "no crossing: the start is " + ("longer" if over else "shorter") + " throughout"
+    else:
+        ax.axvline(at, color=INK, linewidth=0.7, linestyle=":")
+        said = f"crossing at {at:.2g} %"
+    ax.text(0.98, 0.97, said, transform=ax.transAxes, ha="right", va="top", fontsize=8)
+    for side in ("top", "right"):
+        ax.spines[side].set_visible(False)
+
+
+def crossing(first: Mapping[float, float], second: Mapping[float, float]) -> float | None:
+    """Where two curves over tolerance meet, between points straight in the tolerance's logarithm; None where nowhere."""
+    both = [t for t in sorted(first) if t in second]
+    gaps = [first[t] - second[t] for t in both]
+    for (a, u), (b, v) in zip(zip(both, gaps, strict=True), list(zip(both, gaps, strict=True))[1:], strict=False):
+        if u == 0:
+            return a
+        if u * v < 0:
+            return math.exp(math.log(a) + u / (u - v) * (math.log(b) - math.log(a)))
+    return both[-1] if gaps and gaps[-1] == 0 else None
+
