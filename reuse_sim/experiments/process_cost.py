@@ -247,12 +247,13 @@ def crossing(save: list[int], losses: list[float], target: float) -> float:
 def climb(steps: Callable[[float, int], float], rate: float, most: int) -> tuple[float, float]:
     """The best rate and its `steps(rate, most)`, from `rate` to neighbours until both are worse, then between them.
 
-    The least of a parabola through three logarithms; where all steps are infinite, rates fall, 20 times at most.
-    Nothing is run for longer than half again the best so far.
+    The least of a parabola through three logarithms; where a neighbour never gets there, as beyond the rate at which
+    runs break, by halving what lies between. Where none gets there rates fall, 20 times at most. Nothing is run for
+    longer than half again the best so far.
     """
-    tried: dict[int, float] = {}
+    tried: dict[float, float] = {}
 
-    def at(k: int) -> float:
+    def at(k: float) -> float:
         if k not in tried:
             best = min(tried.values(), default=math.inf)
             tried[k] = steps(rate * APART**k, math.ceil(min(most, 1.5 * best)))
@@ -263,7 +264,10 @@ def climb(steps: Callable[[float, int], float], rate: float, most: int) -> tuple
         best = near
     low, middle, high = (at(best + i) for i in (-1, 0, 1))
     if not all(map(math.isfinite, (low, middle, high))):
-        return rate * APART**best, middle
+        place, side = float(best), 1 if math.isinf(high) else -1
+        for shift in (0.5, 0.25):
+            place = min((place, place + side * shift), key=at)
+        return rate * APART**place, at(place)
     low, middle, high = (math.log(v) for v in (low, middle, high))
     bend = low - 2 * middle + high
     shift = (low - high) / (2 * bend) if bend > 0 else 0.0
