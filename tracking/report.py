@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from reuse_sim.record import Expectation, Metric, RunRecord, Sweep, aggregate, verdicts
-from tracking import against, figures, maps, regimes, scaling, tables
+from tracking import against, derivations, figures, maps, pareto, regimes, scaling, tables
 from tracking.limits import limits
 from tracking.records import in_order
 
+FURTHER = (regimes, pareto, derivations)
+"""Figures with a caption of their own, each of which knows which sweeps it is for."""
 VERDICTS = ("supported", "refuted", "undecided")
 
 
@@ -31,7 +33,7 @@ def write(sweep: Sweep, records: Sequence[RunRecord], folder: Path, *, docs: boo
     glance = maps.write(sweep, records, folder / "figures", prefix)
     grid = scaling.write(sweep, records, folder / "figures", prefix)
     lines = against.write(sweep, records, folder / "figures", prefix)
-    more = {m.CAPTION: stem for m in (regimes,) if (stem := m.write(sweep, records, folder / "figures", prefix))}
+    more = {m.CAPTION: stem for m in FURTHER if (stem := m.write(sweep, records, folder / "figures", prefix))}
     path = folder / (f"{sweep.scenario}.md" if docs else "report.md")
     path.write_text(page(sweep, records, stems, glance, grid, lines, more), encoding="utf-8")
     if docs:

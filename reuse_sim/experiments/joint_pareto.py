@@ -18,7 +18,7 @@ from torch import Tensor
 
 from reuse_sim import specialness
 from reuse_sim.artifacts import Store
-from reuse_sim.engines.spec import BLOCK, Adam, Fresh
+from reuse_sim.engines.spec import BLOCK, Adam, Fresh, Head
 from reuse_sim.errors import InputError, Refusal
 from reuse_sim.experiments.rederive import rederived
 from reuse_sim.experiments.scene import MUST_FAIL_BY
@@ -41,6 +41,8 @@ FAMILY = 256
 """Teachers that say what the spread of a teacher's parameters is, which its code is written in."""
 CORRECTED = 64
 """Fresh humans of whom the nearest is corrected in weight space."""
+LESSON = 64
+"""Questions of a step in which a network learns f, H or both."""
 PASSES = 10
 """Forward passes of the human that a decoder may take per question and still be called cheap."""
 CHEAP = 0.01
@@ -67,8 +69,8 @@ METHOD = (
     "their order; that it gives H to the last bit is checked. The learned initialisation comes by descent through that "
     "training from a known start. The index is log₂ of the number of fresh humans over those within the tolerance. "
     "Bits back are |θ1| + |θ2| − S, S by sequential Monte Carlo at the same tolerance, where H itself is within it. A "
-    "network's f counts as f only where it does better off-distribution than H by the margin that a human must fail "
-    "by; otherwise it is on-distribution only, as reuse is. FLOPs are 2 p per answer and 6 p per question learned from. "
+    f"network's f counts as f only where its fit off-distribution is within {MUST_FAIL_BY:g} of that of θ1 as decoded; "
+    "otherwise it is on-distribution only, as reuse is. FLOPs are 2 p per answer and 6 p per question learned from. "
     "Derivations are searched for exactly. All is used for one question, one batch, or a training of the outer model."
 )
 
@@ -117,10 +119,11 @@ class Config(BaseModel):
     tolerance: float = Field(0.15, gt=0, lt=1, description="of behaviour, as a share of var f; one for all lengths")
     questions: int = Field(128, ge=2, le=100_000, description="on-distribution questions that behaviour is compared on")
     off_questions: int = Field(1000, ge=30, le=100_000, description="questions that fits are told on, on and off each")
-    fresh: int = Field(1024, ge=CORRECTED, le=1_000_000, description="fresh humans")
+    fresh: int = Field(512, ge=CORRECTED, le=1_000_000, description="fresh humans")
     shared_widths: tuple[Annotated[int, Field(ge=1, le=256)], ...] = Field((4, 6, 8), description="of shared networks")
     learner_widths: tuple[Annotated[int, Field(ge=1, le=256)], ...] = Field((2, 4, 6), description="of fast learners")
-    search: int = Field(40, ge=0, le=10_000, description="steps of descent through training to a learned start")
+    lessons: int = Field(1000, ge=1, le=1_000_000, description="steps of networks that learn f, H or both")
+    search: int = Field(25, ge=0, le=10_000, description="steps of descent through training to a learned start")
     effort: float = Field(0.2, gt=0, le=100, description="of the sampler of S")
     batches: int = Field(1500, ge=1, le=10**9, description="batches of the outer model's training")
     batch: int = Field(64, ge=1, le=10**9, description="questions in each")
@@ -193,6 +196,7 @@ class Scene:
     teacher: Tensor
     human: Tensor
     x: Tensor
+    lessons: int
     seed: int
 
     def __post_init__(self) -> None:
@@ -212,7 +216,7 @@ class Scene:
         """The same of networks `(n, p2)` and the human."""
         return self.apart(self.net.forward(theta_2, self.x)[..., 0], self.h)
 
-    def learn(self, sizes: tuple[int, ...], told: Callable[[Tensor], Tensor], name: str, steps: int = 1500) -> Tensor:
+    def learn(self, sizes: tuple[int, ...], told: Callable[[Tensor], Tensor], name: str) -> Tensor:
         """θ `(p,)` of the best of 4 networks that learn what they are `told` `(n, d)` -> `(n, outputs)`."""
         net, runs = Mlp(sizes, self.net.activation), 4
         own = streams(self.seed, [f"{name}/{i}/questions" for i in range(runs)])
@@ -223,20 +227,11 @@ class Scene:
             return x, torch.stack([told(q.double()).float() for q in x])
 
         start = net.init(streams(self.seed, [f"{name}/{i}/init" for i in range(runs)]))
-        fit = train(net, start, Fresh(draw, 64), steps=steps, optimizer=Adam(0.02), heads=_heads(sizes[-1]),
+        fit = train(net, start, Fresh(draw, LESSON), steps=self.lessons, optimizer=Adam(0.02), heads=(Head("squared", sizes[-1]),),
                     engine="torch")
         wrong = (net.forward(fit.theta.double(), self.x) - told(self.x)).square().mean((-1, -2))
         return fit.theta[int(wrong.nan_to_num(torch.inf).argmin())].double()
 
-
-LEARNED = 1500 * 64
-"""Questions that a network learns from in `Scene.learn`."""
-
-
-def _heads(outputs: int) -> tuple[Any, ...]:
-    from reuse_sim.engines.spec import Head
-
-    return (Head("squared", outputs),)
 
 
 def rerun(world: World, human: Any, teacher: Tensor, seed: int) -> Process:
@@ -256,7 +251,7 @@ def measure(people: Any, arm: Config, seed: int) -> tuple[dict[str, Tensor], dic
     world, human = arm.world.build(), arm.human.build()
     t = {k: v.double() for k, v in people.tensors.items()}
     x = world.on_distribution(people.tensors["teacher"], arm.questions, [stream(seed, "asked")])[0].double()
-    s = Scene(world, human.net(world), t["teacher"][0], t["human"][0], x, seed)
+    s = Scene(world, human.net(world), t["teacher"][0], t["human"][0], x, arm.lessons, seed)
     process = rerun(world, human, people.tensors["teacher"], seed)
     asked = {where: draw(people.tensors["teacher"], arm.off_questions, [stream(seed, f"{where}/asked")])[0].double()
              for where, draw in (("on", world.on_distribution), ("off", world.off_distribution))}
@@ -272,7 +267,7 @@ def measure(people: Any, arm: Config, seed: int) -> tuple[dict[str, Tensor], dic
         "teacher": quantised.shortest(s.teacher, family.square().mean(0).sqrt().clamp_min(1e-6),
                                       lambda theta: s.apart(s.right(theta), s.f), tau),
         "human": quantised.shortest(s.human, s.sd, s.from_human, tau),
-        "start": quantised.shortest(t["start"][0], s.sd, lambda theta: s.from_human(process(theta)), tau),
+        "start": quantised.shortest(t["start"][0], s.sd, lambda theta: s.from_human(process(theta)), tau, "uniform"),
     }  # fmt: skip
     decoded = code["teacher"].theta[None]
     p1, p2, c = s.teacher.numel(), s.net.p, float(human.train_flops(world))
@@ -292,7 +287,7 @@ def measure(people: Any, arm: Config, seed: int) -> tuple[dict[str, Tensor], dic
     learned = recover(unrolled, known, s.sd, s.from_human, [tau], steps=arm.search)
     if bool(learned.reached.all()):
         change = quantised.shortest(learned.theta[0, 0] - known[0], s.sd,
-                                    lambda d: s.from_human(process(known + d)), tau)
+                                    lambda d: s.from_human(process(known + d)), tau, "uniform")
         ways.append(Way("read learned start", (), ("θ̃2 learned",), change.bits))
         ways.append(Way("train from learned", ("θ1", "θ̃2 learned"), ("θ2",), once=c))
     else:
@@ -347,18 +342,19 @@ def measure(people: Any, arm: Config, seed: int) -> tuple[dict[str, Tensor], dic
         if float(worse(theta[None])[0]) < tau:
             told_both = quantised.shortest(theta, net.prior_sd(torch.float64), worse, tau)
             if shared is None or told_both.bits < shared[0]:
-                shared, off = (told_both.bits, net.p), fit(net.forward(told_both.theta, asked["off"])[..., 0], truth["off"])
-    human_off = fit(said["off"], truth["off"])
+                shared = told_both.bits, net.p
+                off = fit(net.forward(told_both.theta, asked["off"])[..., 0], truth["off"])
+    decoded_off = fit(world.answer(decoded, asked["off"][None])[0], truth["off"])
     if shared:
         metrics["joint/shared_off_fit"] = off
-        gives = PAIR if off >= human_off + MUST_FAIL_BY else REUSE
+        gives = PAIR if off >= decoded_off - MUST_FAIL_BY else REUSE
         ways.append(Way("read shared", (), ("θ3",), shared[0]))
         ways.append(Way("answer as both", ("θ3",), (*gives, "f on-distribution"), question=2.0 * shared[1]))
     else:
         why.append("no shared network met the tolerance")
     student = Mlp((world.d, max(1, round((p1 - 1) / (world.d + 2))), 1), s.net.activation)
     copy = s.learn(student.sizes, lambda q: s.net.forward(s.human, q)[..., :1], "distilled")
-    ways.append(Way("learn f from H", ("θ2",), ("θ1 learned",), once=6.0 * student.p * LEARNED))
+    ways.append(Way("learn f from H", ("θ2",), ("θ1 learned",), once=6.0 * student.p * arm.lessons * LESSON))
     ways.append(Way("answer as learned", ("θ1 learned",), ("f on-distribution",), question=2.0 * student.p))
 
     # Bits back.
@@ -377,9 +373,9 @@ def measure(people: Any, arm: Config, seed: int) -> tuple[dict[str, Tensor], dic
     metrics |= {
         "joint/replays": float(replays(process, people.tensors["start"], people.tensors["human"])),
         "joint/fresh_within": within / arm.fresh, "joint/human_consistency": consistency,
-        "human/on_fit": fit(said["on"], truth["on"]), "human/off_fit": human_off,
+        "human/on_fit": fit(said["on"], truth["on"]), "human/off_fit": fit(said["off"], truth["off"]),
         "ledger/teacher_bits": float(code["teacher"].bits), "ledger/human_bits": float(code["human"].bits),
-        "joint/decoded_off_fit": fit(world.answer(decoded, asked["off"][None])[0], truth["off"]),
+        "joint/decoded_off_fit": decoded_off,
         "joint/residual_off_fit": fit(
             world.answer(decoded, asked["off"][None])[0] + s.net.forward(residual.theta, asked["off"])[..., 0],
             said["off"]),
