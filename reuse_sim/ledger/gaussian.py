@@ -17,7 +17,7 @@ from torch import Tensor
 from reuse_sim.errors import InputError
 
 LN2 = math.log(2)
-STEPS, RATE = 800, 0.03
+STEPS, RATE = 400, 0.05
 PAIRS = 12
 """Antithetic pairs of draws a step."""
 CHECKED = 2048

@@ -85,9 +85,11 @@ class _Coder:
         self.told, self.code = told, code
 
     def uniform(self, value: int, size: int) -> int:
-        return value * 0 if size == 1 else self._one(value, stream.model.Uniform(size))
+        return 0 if size == 1 else self._one(value, stream.model.Uniform(size))
 
     def one_of(self, value: int, shares: Sequence[float]) -> int:
+        if len(shares) == 1:
+            return 0
         return self._one(value, stream.model.Categorical(np.asarray(shares, np.float64), perfect=False))
 
     def normal(self, values: np.ndarray, sd: np.ndarray, reach: int) -> np.ndarray:

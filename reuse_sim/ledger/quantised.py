@@ -30,6 +30,9 @@ COARSEST, STEPS = 3.0, 61
 """The steps: 2³ prior sds, and each next one smaller by a quarter of an octave, down to 2⁻¹²."""
 NARROWEST, SPREADS = -2.0, 13
 """The spreads: 2⁻² prior sds, and each next one larger by √2, up to 2⁴."""
+COARSE_FIRST = [2.0 ** (-place / 8) for place in range(STEPS)]
+NEAR_PRIOR = [2.0 ** -abs(NARROWEST + place / 2) for place in range(SPREADS)]
+"""How likely a message has each step, and each spread."""
 OCTAVES = 5
 """How much coarser than the step a parameter's own may be."""
 GROUPS = 8
@@ -104,8 +107,8 @@ class _Told:
 def _model(pen: message.Pen, prior_sd: Tensor, told: _Told) -> _Told:
     """The order of a message. Octaves are learned as they come, in each group apart: a half seen of each before."""
     groups = _groups(prior_sd)
-    step = pen.uniform(told.step, STEPS)
-    weighted = pen.uniform(int(told.octaves.any()), 2)
+    step = pen.one_of(told.step, COARSE_FIRST)
+    weighted = pen.one_of(int(told.octaves.any()), [3, 1])
     octaves = np.zeros(len(prior_sd), np.int64)
     if weighted:
         for group in groups:
@@ -113,7 +116,7 @@ def _model(pen: message.Pen, prior_sd: Tensor, told: _Told) -> _Told:
             for i in range(group.start, group.stop):
                 octaves[i] = pen.one_of(int(told.octaves[i]), seen.tolist())
                 seen[octaves[i]] += 1
-    spreads = [pen.uniform(s, SPREADS) for s in told.spreads]
+    spreads = [pen.one_of(s, NEAR_PRIOR) for s in told.spreads]
     sd, k = _spread(groups, spreads, len(prior_sd)), np.zeros(len(prior_sd), np.int64)
     for size in np.unique(octaves):
         those, cell = octaves == size, _step(step) * 2.0**size

@@ -3,8 +3,8 @@
 Sender and reader make the same candidates from a stream known by name. The sender takes the one with the largest
 log q/p plus Gumbel noise, as importance sampling does (minimal random coding: Havasi et al. 2019), with the noise in
 descending order over the candidates, which leaves the law of what is sent as it is and makes early places likely, so
-that the place is cheap (ordered random coding: Theis & Yosri 2022). The candidates must number 2^KL and more, so that coordinates
-are dealt out to blocks.
+that the place is cheap (ordered random coding: Theis & Yosri 2022). The candidates must number 2^KL and more, so that
+coordinates are dealt out to blocks.
 """
 
 from __future__ import annotations
@@ -35,7 +35,10 @@ ATTEMPTS = 16
 
 
 SHARES = [2.0 ** (-octave / (BLOCK + 2)) for octave in range(MOST + 1)]
-"""Of places from 2^octave on: Zipf's law with power 1 + 1/(bits + 2), near the best for so many bits (Theis & Yosri)."""
+"""Of places from 2^octave on: Zipf's law with power 1 + 1/(bits + 2), near the best for so many."""
+
+FEW = [1 / ((n + 1) * (n + 2)) for n in range(BLOCKS)]
+"""Of whole numbers that are mostly small."""
 
 
 @dataclass(frozen=True)
@@ -64,8 +67,8 @@ def send(
     m, s = mean.double() / prior_sd.double(), sd.double() / prior_sd.double()
     each = (s.square() + m.square() - 1 - 2 * s.log()) / (2 * LN2)
     if float(each.max()) > MOST - EXTRA:
-        raise InputError("mean", f"a parameter {float(each.max()):.1f} bits from its prior", f"at most {MOST - EXTRA:g}",
-                         "take a larger tolerance, or quantised.shortest")
+        got = f"a parameter {float(each.max()):.1f} bits from its prior"
+        raise InputError("mean", got, f"at most {MOST - EXTRA:g}", "take a larger tolerance, or quantised.shortest")
     parts = blocks(each)
     found: list[tuple[float, int, list[int], Tensor]] = []
     for attempt in range(ATTEMPTS):
@@ -140,9 +143,9 @@ class _Told:
 
 def _model(pen: message.Pen, p: int, told: _Told) -> _Told:
     """Which stream, how many blocks, and of each the place: its octave by Zipf's law, and where in the octave."""
-    attempt = pen.uniform(told.attempt, ATTEMPTS)
+    attempt = pen.one_of(told.attempt, FEW[:ATTEMPTS])
     places = []
-    for b in range(1 + pen.uniform(max(0, len(told.places) - 1), min(p, BLOCKS))):
+    for b in range(1 + pen.one_of(max(0, len(told.places) - 1), FEW[: min(p, BLOCKS)])):
         rank = 1 + (told.places[b] if told.places else 0)
         octave = pen.one_of(rank.bit_length() - 1, SHARES)
         places.append((1 << octave) + pen.uniform(rank - (1 << (rank.bit_length() - 1)), 1 << octave) - 1)

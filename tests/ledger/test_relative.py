@@ -98,4 +98,4 @@ def test_a_place_is_read_back_whatever_it_is() -> None:
 def test_a_parameter_too_far_from_its_prior_is_said() -> None:
     far = torch.tensor([6.0]).double()
     with pytest.raises(InputError, match="bits from its prior"):
-        relative.send(far, torch.tensor([0.1]), torch.ones(1), lambda t: t.square().mean(-1), 1.0, "far", stream(0, "g"))
+        relative.send(far, far / 60, far / 6, lambda t: t.square().mean(-1), 1.0, "far", stream(0, "g"))

@@ -1,0 +1,345 @@
+"""What does it cost in bits to answer with the human, and what to answer with f and get specialness back?
+
+One arm is one kind of teacher and human in a world, its codes and its specialness. Arms that name one `line` are
+teachers of several sizes, over which specialness is regressed on the teacher's length.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Literal
+
+import torch
+from pydantic import BaseModel, Field
+from torch import Tensor
+
+from reuse_sim.artifacts import Store, Stored
+from reuse_sim.errors import InputError, Refusal
+from reuse_sim.experiments import teacher_codes
+from reuse_sim.experiments.scene import training_bytes
+from reuse_sim.experiments.teacher_size import deming
+from reuse_sim.inheritance import observed
+from reuse_sim.ledger import copies, gaussian, quantised, relative
+from reuse_sim.ledger.account import Ledger
+from reuse_sim.plugins import STRICT, Plugin, plugin
+from reuse_sim.record import Measured, Metric
+from reuse_sim.rng import stream
+from reuse_sim.specialness import Problem, estimate, symmetry
+from reuse_sim.types import Human, World
+from reuse_sim.worlds.radius import Radius
+
+HEAD = 1
+"""Bits of either head: it points at one of the two networks."""
+KIND = 1
+"""Bits that say whether a teacher is coarse or generic, where there are both."""
+
+METHOD = (
+    "One teacher and one human are drawn and trained. Both are coded within one tolerance of their own answers to the "
+    "same named on-distribution questions, and S is the specialness, under the initialisation prior and by sequential "
+    "Monte Carlo, of humans within that tolerance of f on them. A length is that of the shortest of the messages that "
+    "were written and read back: parameters rounded to steps, with a search among the roundings, and the place of a "
+    "draw of a Gaussian among shared draws of the prior. The human's prior is the initialisation prior; the teacher's "
+    "is normal in each free coordinate, with the mean and the sd that it has over other teachers of the family, and "
+    "what follows from the free coordinates costs nothing. Since S counts all copies of a network, what the choice among "
+    "copies of rounded parameters can tell is given back in either length. A head points at one of the two networks: a "
+    "bit."
+)
+
+METRICS = (
+    Metric("ledger/reuse_bits", "bits", "What it takes to answer with the human.",
+           r"|\theta_2| + |\text{head } H|", headline=True),
+    Metric("ledger/intended_bits", "bits", "What it takes to answer with f, specialness given back.",
+           r"|\theta_1| + |\theta_2| + |\text{head } f| - S", headline=True),
+    Metric("ledger/plain_bits", "bits", "The same with nothing given back.",
+           r"|\theta_1| + |\theta_2| + |\text{head } f|"),
+    Metric("ledger/profit_bits", "bits", "Reuse less intended; the intended pair is shorter where it is above 0.",
+           r"S - |\theta_1| - |\text{head } f| + |\text{head } H|", headline=True),
+    Metric("ledger/pays", "share", "1 where the profit is 0 or more, else 0."),
+    Metric("ledger/reuse_shorter", "share", "1 where reuse is shorter with nothing given back, else 0."),
+    Metric("ledger/teacher_bits", "bits", "|θ1|: shortest message of the teacher's family.", headline=True),
+    Metric("ledger/human_bits", "bits", "|θ2|: shortest message, less what the choice among its copies tells."),
+    Metric("ledger/human_rounded_bits", "bits", "θ2 by rounded parameters, one copy."),
+    Metric("ledger/human_index_bits", "bits", "θ2 as a place among shared draws of the prior, one copy."),
+    Metric("ledger/human_expected_bits", "bits", "θ2 by Gaussian bits-back, one copy: KL of the Gaussian whose draws are "
+           "within the tolerance on average."),
+    Metric("ledger/human_within", "share", "Draws of that Gaussian that are within the tolerance."),
+    Metric("ledger/human_copies_bits", "bits", "What the choice among copies of θ2 tells."),
+    Metric("ledger/teacher_rounded_bits", "bits", "θ1 by rounded free coordinates, one order."),
+    Metric("ledger/teacher_expected_bits", "bits", "θ1 by Gaussian bits-back, one order."),
+    Metric("specialness/bits", "bits", "S of humans within the tolerance of f, all copies counted.", headline=True),
+    Metric("specialness/low_bits", "bits", "Its lower limit."),
+    Metric("specialness/high_bits", "bits", "Its upper limit."),
+    Metric("specialness/slope", "bits per bit", "Deming slope of S on |θ1| over the arms of one line.",
+           r"S = a + b\,|\theta_1|", headline=True),
+    Metric("human/on_fit", "R² or accuracy", "Fit of the human to f on-distribution."),
+    Metric("human/off_fit", "R² or accuracy", "Fit of the human to f off-distribution."),
+    Metric("human/consistent", "share", "1 where the trained human is within the tolerance of f itself, else 0."),
+)
+
+
+class Config(BaseModel):
+    model_config = STRICT
+
+    world: Annotated[Plugin, plugin("worlds")]
+    human: Annotated[Plugin, plugin("humans")]
+    teacher: Literal["generic", "coarse"] = Field("generic", description="as the world draws it, or from a grid")
+    questions: int = Field(128, ge=2, le=100_000, description="on-distribution questions that C is measured on")
+    consistency: Literal["squared", "disagreement"] = Field("squared", description="C, as `specialness.human` has it")
+    tolerance: float = Field(gt=0, le=100, description="the largest C that will do, of f and of either network's own")
+    family: int = Field(256, ge=2, le=10_000, description="teachers that say how a free coordinate is spread")
+    effort: float = Field(1.0, gt=0, le=100, description="of the sampler")
+    line: str = Field("", description="arms of one name are regressed on each other's lengths; none for no line")
+
+
+def check(arms: Mapping[str, Config]) -> None:
+    """Raises InputError where a coarse teacher is asked of a world that has none."""
+    for name, arm in arms.items():
+        world = arm.world.build()
+        if arm.teacher == "coarse" and not (isinstance(world, Radius) and world.sines <= 40):
+            raise InputError(f"arm {name}: teacher coarse", arm.world.use, "radius, with at most 40 sines")
+        if arm.consistency == "squared" and world.kind == "classification":
+            raise InputError(f"arm {name}: consistency", "squared in a world of yes and no", "disagreement")
+
+
+def cell(arms: Mapping[str, Config], seed: int, store: Store) -> Mapping[str, Measured]:
+    """One world. Raises Refusal where a human's training broke."""
+    found = {name: measure(config, seed, store) for name, config in arms.items()}
+    for line in {c.line for c in arms.values()} - {""}:
+        members = [found[name] for name, c in arms.items() if c.line == line]
+        points = [(m.metrics["ledger/teacher_bits"], m.metrics["specialness/bits"]) for m in members]
+        whole = len(points) > 2 and not any(value is None for point in points for value in point)
+        slope = deming(*zip(*points, strict=True)) if whole else None  # pyright: ignore[reportArgumentType]
+        for name, c in arms.items():
+            if c.line == line:
+                found[name] = _with_slope(found[name], slope)
+    return found
+
+
+def measure(config: Config, seed: int, store: Store) -> Measured:
+    """One arm. Undecided where the sampler does not call itself converged, or a network has no code."""
+    whole = config.model_dump(mode="python") | {"world": config.world, "human": config.human}
+    f = store.stage("teacher", draw, config=_of(whole, "world", "teacher"), seed=seed)
+    h = store.stage("human", train, f, config=_of(whole, "world", "human"), seed=seed)
+    if h.values["broken"]:
+        raise Refusal(f"the human's training broke: {h.values['broken']}; lower human.rate")
+    event = _of(whole, "world", "questions", "consistency", "tolerance")
+    asked = {**event, "human": config.human}
+    special = store.stage("specialness", weigh, f, h, config={**asked, "effort": config.effort}, seed=seed).values
+    human = store.stage("human_code", code_human, f, h, config=asked, seed=seed).values
+    generic = config.teacher == "generic"
+    family = [store.stage("family", spread, config=_of(whole, "world", "family"), seed=0)] if generic else []
+    teacher = store.stage("teacher_code", code_teacher, f, *family, config=event, seed=seed).values
+    trouble = [f"S: {special['status']}"] if special["status"] != "converged" else []
+    trouble += [f"no code of the {who}: {said['trouble']}" for who, said in (("human", human), ("teacher", teacher))
+                if said["bits"] is None]
+    metrics = figures(teacher, human, special)
+    silent = [name for name, value in metrics.items() if value is None]
+    told = [f"not told: {', '.join(silent)}, for {teacher['why'] or human['why'] or 'there is no such code'}"]
+    reason = "; ".join(trouble + (told if silent else []))
+    said = {"teacher": teacher, "human": human, "specialness": special}
+    sha256 = hashlib.sha256((f.sha256 + h.sha256).encode()).hexdigest()
+    return Measured(metrics, said, sha256, "undecided" if trouble else "ok", reason)
+
+
+def figures(teacher: Mapping[str, Any], human: Mapping[str, Any], special: Mapping[str, Any]) -> dict[str, float | None]:
+    """The metrics of one arm, but for the slope, from what was said of its three entries."""
+    entries = teacher["bits"], human["bits"], special["bits"]
+    ledger = None if None in entries else Ledger(entries[0], entries[1], HEAD, HEAD, entries[2])
+    return {
+        "ledger/reuse_bits": ledger and ledger.reuse,
+        "ledger/intended_bits": ledger and ledger.intended,
+        "ledger/plain_bits": ledger and ledger.plain,
+        "ledger/profit_bits": ledger and ledger.profit,
+        "ledger/pays": ledger and float(ledger.profit >= 0),
+        "ledger/reuse_shorter": ledger and float(ledger.reuse < ledger.plain),
+        "ledger/teacher_bits": teacher["bits"],
+        "ledger/human_bits": human["bits"],
+        "ledger/human_rounded_bits": human["rounded"],
+        "ledger/human_index_bits": human["index"],
+        "ledger/human_expected_bits": human["expected"],
+        "ledger/human_within": human["within"],
+        "ledger/human_copies_bits": human["copies"],
+        "ledger/teacher_rounded_bits": teacher["rounded"],
+        "ledger/teacher_expected_bits": teacher["expected"],
+        "specialness/bits": special["bits"],
+        "specialness/low_bits": special["low"],
+        "specialness/high_bits": special["high"],
+        "human/on_fit": special["on_fit"],
+        "human/off_fit": special["off_fit"],
+        "human/consistent": special["consistent"],
+    }
+
+
+def memory_bytes(arms: Mapping[str, Config]) -> int:
+    """Peak of one cell: the largest population of samples, or of networks in the search of roundings, or in training."""
+    def one(c: Config) -> int:
+        human, world = c.human.build(), c.world.build()
+        net = human.net(world)
+        sampling = 8 * round(4000 * max(1.0, c.effort)) * (c.questions * 4 * sum(net.sizes) + 8 * net.p)
+        return max(sampling, training_bytes(human, world, 1))
+
+    return max(map(one, arms.values())) + 2**29  # and the libraries themselves
+
+
+# Stages ----------------------------------------------------------------------------------------------
+
+
+def draw(config: Mapping[str, Any], seed: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """A teacher `(1, p1)`."""
+    world, g = config["world"].build(), stream(seed, "teacher")
+    coarse = config["teacher"] == "coarse"
+    return {"theta_teacher": teacher_codes.coarse(world, g) if coarse else world.teacher([g])}, {}
+
+
+def train(teacher: Stored, config: Mapping[str, Any], seed: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Its human `(1, p2)`."""
+    world: World = config["world"].build()
+    human: Human = config["human"].build()
+    theta_0 = human.init(world, [stream(seed, "human/init")])
+    fit = human.train(world, theta_0, teacher.tensors["theta_teacher"], [stream(seed, "human/questions")])
+    return {"theta_human": fit.theta}, {"broken": fit.broken.get(0, "")}
+
+
+def spread(config: Mapping[str, Any], seed: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Mean and sd `(q,)` of the free coordinates over the family; no sd is 0."""
+    free = teacher_codes.family(config["world"].build(), config["family"])
+    return {"mean": free.mean(0), "sd": free.std(0).clamp(min=1e-6)}, {}
+
+
+def weigh(
+    teacher: Stored, human: Stored, config: Mapping[str, Any], seed: int
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The specialness of the event, and how the trained human does."""
+    event = Event(teacher, config, seed)
+    net, theta_2 = config["human"].build().net(event.world), human.tensors["theta_human"].double()
+    named = f"{len(event.x)} on-distribution questions of the {config['world'].use} world"
+    problem = Problem.for_human(event.world, event.theta_1[0], net, event.x, tolerance=event.tolerance,
+                                consistency=config["consistency"], questions=named)
+    said = estimate(problem, "smc", config["effort"], generator=stream(seed, "specialness"))
+    finite = {k: v if math.isfinite(v := getattr(said, k)) else None for k in ("bits", "low", "high")}
+    own = float(problem.cost(theta_2))
+    fits = {}
+    for kind, draw in (("on", event.world.on_distribution), ("off", event.world.off_distribution)):
+        x = draw(event.teacher, 4096, [stream(seed, f"ask/{kind}")]).double()
+        h, f = event.world.human_answer(net, theta_2, x), event.world.answer(event.theta_1, x)
+        fits[f"{kind}_fit"] = float(observed.fit(event.world.kind, h, f))
+    return {}, {**finite, "status": said.status, "bound": said.bound, **problem.report, "consistency": own,
+                "consistent": float(own <= event.tolerance), **fits}
+
+
+def code_human(
+    teacher: Stored, human: Stored, config: Mapping[str, Any], seed: int
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """θ2 by the codes, under the initialisation prior."""
+    event = Event(teacher, config, seed)
+    net, theta_2 = config["human"].build().net(event.world), human.tensors["theta_human"].double()
+    group = symmetry.of_net(net)
+    distortion = event.distortion(lambda theta: event.world.human_answer(net, theta, event.x), theta_2)
+
+    def units(theta: Tensor) -> tuple[list[copies.Unit], bool]:
+        if group is None:
+            return [tuple(theta.tolist())], False
+        return [tuple(u) for u in theta[group.units].tolist()], group.signed
+
+    sd = net.prior_sd(torch.float64)
+    return {}, codes(theta_2[0], sd, distortion, event.tolerance, units, "human", seed, smooth=event.smooth)
+
+
+def code_teacher(teacher: Stored, *rest: Any) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """θ1 by the codes of its family, or a coarse one outright: the family's spread if generic, configuration, seed."""
+    *family, config, seed = rest
+    event = Event(teacher, config, seed)
+    if not family:
+        bits = KIND + teacher_codes.coarse_bits(event.world)
+        blank = dict.fromkeys(("rounded", "index", "expected", "within"))
+        return {}, {**blank, "bits": bits, "copies": 0, "trouble": "", "why": "a coarse teacher is told exactly"}
+    chart = teacher_codes.chart(event.world)
+    mean, sd = family[0].tensors["mean"], family[0].tensors["sd"]
+
+    def answers(u: Tensor) -> Tensor:
+        return event.world.answer(chart.theta(mean + u), event.x.expand(len(u), *event.x.shape))
+
+    free = chart.free(event.theta_1) - mean
+    said = codes(free[0], sd, event.distortion(answers, free), event.tolerance,
+                 lambda u: (chart.units(mean + u), False), "teacher", seed, smooth=event.smooth)
+    if isinstance(event.world, Radius) and said["bits"] is not None:
+        said["bits"] += KIND
+    return {}, said
+
+
+# Parts -----------------------------------------------------------------------------------------------
+
+
+class Event:
+    """One world's event: a teacher, the questions `(n, d)` and the tolerance, the same for every entry."""
+
+    def __init__(self, teacher: Stored, config: Mapping[str, Any], seed: int) -> None:
+        self.world: Any = config["world"].build()
+        self.teacher, self.tolerance = teacher.tensors["theta_teacher"], config["tolerance"]
+        self.theta_1 = self.teacher.double()
+        asked = self.world.on_distribution(self.teacher, config["questions"], [stream(seed, "questions")])
+        self.x = asked[0].double()
+        self.smooth = config["consistency"] == "squared"
+
+    def distortion(self, answers: Callable[[Tensor], Tensor], theta: Tensor) -> quantised.Distortion:
+        """C of networks `(n, p)` to one network's own answers, θ `(1, p)`, in place of f's; var f is that of f."""
+        with torch.no_grad():
+            own = answers(theta)
+            variance = self.world.answer(self.theta_1, self.x[None]).var(correction=0)
+        if self.smooth:
+            return lambda t: (answers(t) - own).square().mean(-1) / variance
+        if self.world.kind == "classification":
+            return lambda t: ((answers(t) > 0) != (own > 0)).double().mean(-1)
+        return lambda t: ((answers(t) - own).abs() > self.world.tolerance / 2).double().mean(-1)
+
+
+def codes(
+    theta: Tensor, sd: Tensor, distortion: quantised.Distortion, tolerance: float,
+    units: Callable[[Tensor], tuple[list[tuple[float, ...]], bool]], name: str, seed: int, smooth: bool,
+) -> dict[str, Any]:
+    """What each code takes for θ `(p,)` under N(0, diag sd²), and the shortest less what its copies tell.
+
+    Roundings begin at the Gaussian's mean, which is short and within the tolerance, or else at θ. A place among draws
+    gives nothing back: which copy comes of it is chance.
+    """
+    q = gaussian.shortest(theta, sd, distortion, tolerance, stream(seed, f"{name}/gaussian")) if smooth else None
+    found: list[tuple[int, int]] = []
+    trouble, why = "", "" if smooth else "there is no Gaussian without a gradient"
+    rounded = index = None
+    try:
+        code = quantised.shortest(theta if q is None else q.mean, sd, distortion, tolerance, "uniform")
+        rounded = code.bits
+        found.append((rounded, copies.bits(*units(code.theta))))
+    except InputError as e:
+        trouble = str(e)
+    if q is not None:
+        try:
+            sent = relative.send(q.mean, q.sd, sd, distortion, tolerance, f"{seed}/{name}",
+                                 stream(seed, f"{name}/index"))
+            if sent.within:
+                index = sent.bits
+                found.append((index, 0))
+            else:
+                why = "no draw that was sent is within the tolerance"
+        except InputError as e:
+            why = str(e)
+    written, told = min(found, key=lambda f: f[0] - f[1]) if found else (None, None)
+    return {
+        "rounded": rounded, "index": index, "expected": q and q.bits, "within": q and q.within,
+        "multiplier": q and q.multiplier, "spread": q and q.spread, "expected_distortion": q and q.expected,
+        "bits": None if written is None or told is None else max(0, written - told), "copies": told,
+        "trouble": trouble, "why": why or trouble,
+    }
+
+
+def _of(config: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    return {name: config[name] for name in names}
+
+
+def _with_slope(found: Measured, slope: float | None) -> Measured:
+    metrics = {**found.metrics, "specialness/slope": slope}
+    said = "" if slope is not None else "not told: specialness/slope, for an arm of the line lacks an entry"
+    return Measured(metrics, found.diagnostics, found.parameters_sha256, found.status,
+                    "; ".join(filter(None, (found.reason, said))))

@@ -1,0 +1,131 @@
+"""How a teacher is told in a world's own terms: what its family fixes costs nothing, what it leaves open is spread.
+
+A chart takes θ1 to free coordinates and back. For sums of sines these are the waves, each turned so that its size and
+the first part of its frequency are positive; mean and sd follow from them. Elsewhere they are θ1 as it is.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from reuse_sim.rng import stream
+from reuse_sim.types import World
+from reuse_sim.worlds.radius import BALL, FREQUENCY, Radius, moments
+
+LENGTH = 1.3
+"""Of the frequencies of coarse teachers, the longest of the family."""
+DIRECTIONS = torch.tensor([d for d in product((1.0, 0.0, -1.0), repeat=4) if next((v for v in d if v), 0.0) > 0])
+"""`(40, 4)`, those with parts −1, 0, 1, one of each two opposite ones."""
+PHASES = 4
+
+
+class Chart(Protocol):
+    """Free coordinates of a family of teachers."""
+
+    def free(self, theta: Tensor) -> Tensor:
+        """θ1 `(T, p1)` -> `(T, q)`, in float64."""
+        ...
+
+    def theta(self, free: Tensor) -> Tensor:
+        """And back, differentiably."""
+        ...
+
+    def units(self, free: Tensor) -> list[tuple[float, ...]]:
+        """Parts of one `(q,)` that may stand in any order."""
+        ...
+
+
+def chart(world: World) -> Chart:
+    """The chart of the world's teachers."""
+    return Waves(world.sines) if isinstance(world, Radius) else Whole()
+
+
+@dataclass(frozen=True)
+class Whole:
+    """θ1 as it is."""
+
+    def free(self, theta: Tensor) -> Tensor:
+        return theta.double()
+
+    def theta(self, free: Tensor) -> Tensor:
+        return free
+
+    def units(self, free: Tensor) -> list[tuple[float, ...]]:
+        return [tuple(free.tolist())]
+
+
+@dataclass(frozen=True)
+class Waves:
+    """Waves one after the other, `(w, b, a)` each: a sin(1.3 w·x + b) with a > 0, w's first part > 0, b from 0 to 2π."""
+
+    sines: int
+
+    def free(self, theta: Tensor) -> Tensor:
+        theta = theta.double()
+        w, b, a, _ = theta.split([4 * self.sines, self.sines, self.sines, 2], dim=-1)
+        w = w.unflatten(-1, (self.sines, 4))
+        b = torch.where(a < 0, b + math.pi, b)
+        back = w[..., 0] < 0  # sin(−u + π − b) = sin(u + b)
+        w, b = torch.where(back[..., None], -w, w), torch.where(back, math.pi - b, b)
+        return torch.cat([w, (b % (2 * math.pi))[..., None], a.abs()[..., None]], -1).flatten(-2)
+
+    def theta(self, free: Tensor) -> Tensor:
+        waves = free.unflatten(-1, (self.sines, 6))
+        w, b, a = waves[..., :4], waves[..., 4], waves[..., 5]
+        mean, sd = standard(w, b, a)
+        return torch.cat([w.flatten(-2), b, a, mean[..., None], sd[..., None]], -1)
+
+    def units(self, free: Tensor) -> list[tuple[float, ...]]:
+        return [tuple(wave) for wave in free.unflatten(-1, (self.sines, 6)).tolist()]
+
+
+def standard(w: Tensor, b: Tensor, a: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and sd over the ball of sums of waves, `worlds.radius.moments` for stacks: w `(…, K, 4)` -> `(…,)` each."""
+    k = FREQUENCY * w
+    mean = (a * torch.sin(b) * mean_cosine(k)).sum(-1)
+    minus = torch.cos(b[..., :, None] - b[..., None, :]) * mean_cosine(k[..., :, None, :] - k[..., None, :, :])
+    plus = torch.cos(b[..., :, None] + b[..., None, :]) * mean_cosine(k[..., :, None, :] + k[..., None, :, :])
+    square = torch.einsum("...i,...ij,...j->...", a, minus - plus, a) / 2 - mean**2
+    return mean, square.clamp(min=1e-6).sqrt()
+
+
+def mean_cosine(k: Tensor) -> Tensor:
+    """8 J₂(z)/z² with z = 2|k|, k `(…, 4)`: Σ_m (−z²/4)^m 2/(m! (m + 2)!), to 1e-9 for z up to 14."""
+    q = -k.square().sum(-1) * BALL**2 / 4
+    total, term = torch.ones_like(q), torch.ones_like(q)
+    for m in range(1, 36):
+        term = term * q / (m * (m + 2))
+        total = total + term
+    return total
+
+
+# Coarse teachers -------------------------------------------------------------------------------------
+
+
+def coarse(world: Radius, generator: torch.Generator) -> Tensor:
+    """θ1 `(1, p1)` of a teacher of different directions out of 40, of one frequency and size, a quarter turn or more apart."""
+    chosen = torch.randperm(len(DIRECTIONS), generator=generator)[: world.sines]
+    phase = torch.randint(PHASES, (world.sines,), generator=generator)
+    w = DIRECTIONS[chosen].double()
+    w = LENGTH * w / w.norm(dim=1, keepdim=True)
+    b, a = phase.double() * math.pi / 2, torch.ones(world.sines, dtype=torch.float64)
+    mean, sd = moments(w, b, a)
+    return torch.cat([w.flatten(), b, a, mean[None], sd[None]])[None].float()
+
+
+def coarse_bits(world: Radius) -> int:
+    """Bits of a coarse teacher: which directions, of all sets of so many alike, and a phase each."""
+    return (math.comb(len(DIRECTIONS), world.sines) * PHASES**world.sines - 1).bit_length()
+
+
+def family(world: World, count: int) -> Tensor:
+    """Free coordinates `(count, q)` of teachers of the family, the same for every world that is drawn."""
+    draws: Sequence[torch.Generator] = [stream(0, f"family/{i}") for i in range(count)]
+    return chart(world).free(world.teacher(draws))
