@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 LINES = {"human_bits": ("the human itself, θ₂", INK, "-"), "init_bits": ("its initialisation", "#005b96", "--")}
 """By the metrics `NAME/at_PERCENT`: legend, colour, dash."""
 NAME = "crossing"
+CAPTION = ("Bits of the human and of its initialisation against tolerance, means over worlds with 95 % intervals; a dotted "
+           "line marks where the means cross")
 
 
 def write(sweep: Sweep, records: Sequence[RunRecord], folder: Path, prefix: str = "") -> str | None:

@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from reuse_sim.record import Expectation, Metric, RunRecord, Sweep, aggregate, verdicts
-from tracking import against, crossing, figures, maps, scaling, tables
+from tracking import against, crossing, derivations, figures, maps, pareto, regimes, scaling, tables
 from tracking.limits import limits
 from tracking.records import in_order
 
+FURTHER = (against, crossing, regimes, pareto, derivations)
+"""Figures with a caption of their own, each of which knows which sweeps it is for."""
 VERDICTS = ("supported", "refuted", "undecided")
 
 
@@ -30,10 +32,9 @@ def write(sweep: Sweep, records: Sequence[RunRecord], folder: Path, *, docs: boo
     stems = figures.write(sweep, records, folder / "figures", prefix)
     glance = maps.write(sweep, records, folder / "figures", prefix)
     grid = scaling.write(sweep, records, folder / "figures", prefix)
-    lines = against.write(sweep, records, folder / "figures", prefix)
-    lengths = crossing.write(sweep, records, folder / "figures", prefix)
+    more = {m.CAPTION: stem for m in FURTHER if (stem := m.write(sweep, records, folder / "figures", prefix))}
     path = folder / (f"{sweep.scenario}.md" if docs else "report.md")
-    path.write_text(page(sweep, records, stems, glance, grid, lines, lengths), encoding="utf-8")
+    path.write_text(page(sweep, records, stems, glance, grid, more), encoding="utf-8")
     if docs:
         (folder / "index.md").write_text(index(folder), encoding="utf-8")
     return path
@@ -61,19 +62,17 @@ def finding(sweep: Sweep, records: Sequence[RunRecord]) -> str:
 
 def page(
     sweep: Sweep, records: Sequence[RunRecord], stems: Mapping[str, str], glance: str | None = None,
-    grid: str | None = None, lines: str | None = None, lengths: str | None = None,
+    grid: str | None = None, more: Mapping[str, str] | None = None,
 ) -> str:
-    """The page's text; `stems` names figure files by metric, the others those of a map, a law, leaks, two lengths."""
+    """The page's text; `stems` names figure files by metric, `glance`, `grid` those of a map, a law.
+
+    `more` names further ones by their caption.
+    """
     rows = aggregate(sweep, records)
     headline = figures.headline(sweep)
     blocks = [f"# {_line(sweep.title)}", sweep.question.strip(), "## What was found", *_found(sweep, records)]
-    if lines:
-        blocks += [f"![bits against the share that leaks](figures/{lines}.svg)",
-                   f"Means over {sweep.unit}s and their 95 % intervals. A world left undecided at one share is missing "
-                       "there, which moves S itself."]
-    if lengths:
-        blocks += [f"![bits of human and initialisation against tolerance](figures/{lengths}.svg)",
-                   f"Means over {sweep.unit}s and their 95 % intervals; a dotted line marks where the means cross."]
+    for caption, stem in (more or {}).items():
+        blocks += [f"![{caption}](figures/{stem}.svg)", f"{caption}."]
     if glance:
         blocks += [f"![means by arm and swept value](figures/{glance}.svg)", f"Means over {sweep.unit}s."]
     blocks += [f"![{name} by arm](figures/{stem}.svg)" for name, stem in stems.items()]

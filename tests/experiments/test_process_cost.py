@@ -1,0 +1,93 @@
+"""What reruns cost: the search for a rate, the step at which a loss is met, factors of planted runs, and one cell."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+from pydantic import ValidationError
+
+from reuse_sim.artifacts import Store
+from reuse_sim.errors import InputError
+from reuse_sim.experiments import process_cost
+from reuse_sim.experiments.process_cost import climb, crossing, factors
+from reuse_sim.humans.descent import Descent
+
+ARM = {"world": {"use": "radius"}, "human": {"use": "descent", "width": 6, "steps": 450, "batch": 32},
+       "outer": {"width": 8, "target": 0.6, "batches": [2, 8, 32], "runs": 4, "steps": 60}}  # fmt: skip
+
+
+def config(**changes):
+    return process_cost.Config.model_validate_json(json.dumps(ARM | changes))
+
+
+def test_the_step_at_which_a_loss_is_met_lies_on_a_line_of_logarithms():
+    assert crossing([0, 10, 20], [1.0, 0.4, 0.1], 0.2) == pytest.approx(15)
+    assert crossing([0, 10, 20], [1.0, 0.4, 0.1], 0.05) == math.inf
+    with pytest.raises(InputError, match="no training"):
+        crossing([0, 10], [0.1, 0.01], 0.2)
+
+
+def test_climbing_finds_the_best_rate_between_those_it_tries():
+    """S = 100 e^(log²(rate/.37)) is a parabola in logarithms, which the last step finds exactly."""
+    asked = []
+
+    def steps(rate: float, most: int) -> float:
+        asked.append(rate)
+        found = 100 * math.exp(math.log(rate / 0.37) ** 2)
+        return found if found <= most else math.inf
+
+    assert climb(steps, 0.15, 10_000) == pytest.approx((0.37, 100))
+    assert len(asked) == len(set(asked)) < 12
+
+
+def test_climbing_stops_at_the_rate_beyond_which_runs_break():
+    """S = 1/rate up to .5: between .4977, which is tried, and the wall are two halvings left."""
+    rate, steps = climb(lambda rate, most: 1 / rate if rate < 0.5 else math.inf, 0.16, 100)
+    assert 0.5 / 1.2**0.25 <= rate < 0.5 and steps == pytest.approx(1 / rate)
+    fallen, _ = climb(lambda rate, most: 1 / rate if rate < 0.1 else math.inf, 0.9, 100)
+    assert 0.1 / 1.2**0.25 <= fallen < 0.1
+    assert climb(lambda rate, most: math.inf, 0.9, 100)[1] == math.inf
+
+
+def test_factors_of_planted_runs():
+    """S = 100 (1 + 10/B), c = 6 · 50 = 300: a critical batch takes 3000, the outer 600,000 FLOPs."""
+    batches = [2, 4, 8, 16, 32, 64]
+    ran = {"least": 100.0, "critical": 10.0, "misfit": 0.0, "parameters": 50, "batches": batches,
+           "steps": [100 * (1 + 10 / b) for b in batches],
+           "noise": [{"simple": 4.0, "curved": 6.0, "error": 3.0}, None, {"simple": 8.0, "curved": 8.0, "error": 4.0}]}
+    said = factors(ran, config(share=0.005))  # 3000
+    assert said == pytest.approx({
+        "process/per_batch_factor": 2, "process/per_datapoint_factor": 11, "process/once_factor": 1.005,
+        "process/premium": 4, "process/measured_premium": 4, "process/premium_off": 0, "process/flops_ratio": 0.005,
+        "process/sample_ratio": 10, "process/best_over_critical": 1, "process/break_even_over_critical": 1,
+        "process/doomed": 0, "process/critical_batch": 10, "process/least_steps": 100, "process/misfit": 0,
+        "process/noise_simple": 6, "process/noise_curved": 7, "process/noise_error": 2.5,
+        "process/rerun_flops": 3000, "process/outer_flops": 600_000,
+    })  # fmt: skip
+    assert set(said) == {m.name for m in process_cost.METRICS}
+    own = factors(ran, config())
+    assert own["process/rerun_flops"] == 6 * 37 * 450 * 32 and own["process/doomed"] == 1
+
+
+def test_arms_of_one_outer_share_its_runs_and_a_cell_says_everything(tmp_path):
+    store = Store(tmp_path)
+    arms = {"own": config(), "share": config(share=0.1), "never": config(outer=ARM["outer"] | {"target": 1e-4})}
+    found = process_cost.cell(arms, 0, store)
+    assert store.computed == 2
+    own, share = found["own"].metrics, found["share"].metrics
+    assert own["process/critical_batch"] == share["process/critical_batch"] > 0
+    assert share["process/once_factor"] == pytest.approx(1.1)
+    assert share["process/per_batch_factor"] == pytest.approx(1 + 0.2 * share["process/least_steps"])
+    assert found["never"].status == "undecided" and "Take more steps" in found["never"].reason
+    assert process_cost.memory_bytes(arms) > 2**29
+
+
+def test_what_cannot_be_is_refused(monkeypatch):
+    with pytest.raises(ValidationError, match="three sizes"):
+        config(outer=ARM["outer"] | {"batches": [8, 2, 4]})
+    monkeypatch.delattr(Descent, "train_flops")
+    with pytest.raises(InputError, match="train_flops"):
+        process_cost.check({"one": config()})
+    process_cost.check({"one": config(share=1.0)})
