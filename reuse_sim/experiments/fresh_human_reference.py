@@ -101,6 +101,11 @@ class Config(BaseModel):
 
 def check(arms: Mapping[str, Config]) -> None:
     """Raises InputError where an arm's world asks for no number."""
+    check_regression(arms)
+
+
+def check_regression(arms: Mapping[str, Any]) -> None:
+    """Raises InputError where an arm's `world` asks for no number: distances are mean squares."""
     for name, arm in arms.items():
         if (kind := arm.world.build().kind) != "regression":
             raise InputError(f"arm {name}: world", f"a {kind}", "a regression, such as radius")
@@ -271,11 +276,15 @@ class Scene:
         return answers(self.world, self.net, theta.double(), x)
 
     def problem(self) -> Problem:
-        """The ball, about H or f."""
+        """The ball, about H or f, among networks like H."""
+        return self.counting(self.net)
+
+    def counting(self, net: Mlp) -> Problem:
+        """The same among networks of architecture `net`."""
         f = self.right(self.x)
         target = self.answers(self.theta_human, self.x)[0] if self.config["centre"] == "human" else f
         named = f"{len(self.x)} {'on-distribution' if self.config['where'] == 'on' else 'on- and off-distribution'} questions"
-        return ball(self.world, self.net, self.x, target, float(f.var(correction=0)), self.config["tolerance"],
+        return ball(self.world, net, self.x, target, float(f.var(correction=0)), self.config["tolerance"],
                     f"mean of (answer - {'H' if self.config['centre'] == 'human' else 'f'})²/var f over {named}")  # fmt: skip
 
     def distances(self, theta: Tensor) -> Tensor:
