@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import numpy as np
-import torch
 from pydantic import BaseModel, Field, field_validator
 from torch import Tensor
 
@@ -27,15 +26,16 @@ from reuse_sim.rng import stream
 from reuse_sim.specialness import estimate, frequency
 
 METHOD = (
-    "A teacher is drawn; learners of one kind learn it, and humans of several efforts and widths, one of each. Of every "
-    "human the bits are told outright and given the learners, as in `fresh_human_reference`; what the learners save, as "
-    "a share, is regressed over the kinds of each world on the learners' mean R² with the human, on the same questions, "
-    "and on the log of the human's training FLOPs, both in units of their spread over the kinds. Where no learner is in "
-    "the ball nothing counts as saved."
+    "A teacher is drawn; learners of one kind learn it, and humans of several efforts and widths, one of each. Of "
+    "every human the bits are told outright and given the learners, as in `fresh_human_reference`; what the learners "
+    "save, as a share, is regressed over the kinds of each world on the learners' mean R² with the human, on the same "
+    "questions, and on the log of the human's training FLOPs, both in units of their spread over the kinds. Where no "
+    "learner is in the ball nothing counts as saved."
 )
 
 METRICS = (
-    Metric("joint/agreement_slope", "share per sd", "Saved share on the learners' agreement, FLOPs held.", headline=True),
+    Metric("joint/agreement_slope", "share per sd", "Saved share on the learners' agreement, FLOPs held.",
+           headline=True),
     Metric("joint/flops_slope", "share per sd", "Saved share on the log of the human's FLOPs, agreement held.",
            headline=True),
     Metric("joint/predictors_correlation", "", "Correlation of agreement and log FLOPs over the kinds.", headline=True),
@@ -105,7 +105,8 @@ def measure(config: Config, seed: int, store: Store) -> Measured:
     silent = [name for name, value in metrics.items() if value is None]
     untold = f"not told, for kinds do not differ: {', '.join(silent)}" if silent else ""
     sha256 = hashlib.sha256("".join(s.sha256 for s in (learners, *stages)).encode()).hexdigest()
-    return Measured(metrics, kinds, sha256, "undecided" if trouble else "ok", "; ".join(filter(None, (trouble, untold))))
+    reason = "; ".join(filter(None, (trouble, untold)))
+    return Measured(metrics, kinds, sha256, "undecided" if trouble else "ok", reason)
 
 
 def memory_bytes(arms: Mapping[str, Config]) -> int:

@@ -7,8 +7,7 @@ enough, on which questions, and whose humans are learned afresh; the people are 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import torch
@@ -61,14 +60,15 @@ METRICS = (
            r"\log_2[\nu_f(B)/\mu(B)]/S", headline=True),
     Metric("joint/apart_share", "", "How far the bits saved are from S; none where censored.",
            r"|\log_2[\nu_f(B)/\mu(B)] - S|/S", headline=True),
-    Metric("joint/weights_bits", "bits", "The parameters of H, or of a network in the ball, in the shortest code found."),
+    Metric("joint/weights_bits", "bits", "A network in the ball by its parameters, in the shortest code found."),
     Metric("joint/index_bits", "bits", "Which fresh human is the first in the ball, as written; where none is, the one "
            "bit that says so and the parameters."),
     Metric("joint/correction_bits", "bits", "The parameters by their difference to the fresh human nearest to H."),
     Metric("joint/first_correction_bits", "bits", "The same to the first fresh human."),
     Metric("joint/saved_coded_share", "share", "Of the parameters' bits, what the index saves.", headline=True),
     Metric("joint/saved_by_correction_share", "share", "What the shorter of both differences saves."),
-    Metric("joint/median_distance", "", "Median distance of fresh humans from the ball's centre, in the unit of δ.", headline=True),
+    Metric("joint/median_distance", "", "Median distance of fresh humans from the ball's centre, as δ is.",
+           headline=True),
     Metric("joint/nearest_distance", "", "That of the nearest."),
     Metric("joint/nearest_own", "R²", "How the nearest fresh human's failure predicts H's, off-distribution.",
            r"R^2(P-f,\,H-f)"),
@@ -128,10 +128,10 @@ def measure(config: Config, seed: int, store: Store) -> Measured:
     event: dict[str, Any] = {"centre": "teacher", "where": "on", "tolerance": config.agreement}
     outright = store.stage("mass", mass, people, config=asked | ball, seed=seed)
     special = store.stage("mass", mass, people, config=asked | event, seed=seed)
-    counted = store.stage("counted", count, people, pool, config=own | ball | {"questions": config.questions}, seed=seed)
+    given = own | ball | {"questions": config.questions}
+    counted = store.stage("counted", count, people, pool, config=given, seed=seed)
     codes: Mapping[str, Any] = {}
     if config.coded and config.centre == "human":
-        given = own | ball | {"questions": config.questions}
         codes = store.stage("codes", code, people, pool, config=given, seed=seed).values
     metrics = summary(outright.values, special.values, counted.values, codes)
     trouble = "; ".join(f"{what}: {said.values['status']}" for what, said in (("outright", outright), ("S", special))
@@ -213,7 +213,9 @@ def mass(people: Stored, config: Mapping[str, Any], seed: int) -> tuple[dict[str
     return {}, plain(said)
 
 
-def count(people: Stored, pool: Stored, config: Mapping[str, Any], seed: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def count(
+    people: Stored, pool: Stored, config: Mapping[str, Any], seed: int
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """How many fresh humans are in the ball, how far all are from H, and how they fail off-distribution."""
     scene, theta = Scene(people, config, seed), pool.tensors["theta"].double()
     said = frequency.estimate_from(theta, scene.problem())
@@ -226,7 +228,9 @@ def count(people: Stored, pool: Stored, config: Mapping[str, Any], seed: int) ->
     return {}, {**known, "metrics": metrics}
 
 
-def code(people: Stored, pool: Stored, config: Mapping[str, Any], seed: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def code(
+    people: Stored, pool: Stored, config: Mapping[str, Any], seed: int
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Bits really written of H outright, by an index of a fresh human, and by differences to two of them."""
     scene, theta = Scene(people, config, seed), pool.tensors["theta"].double()
     problem, net = scene.problem(), scene.net
@@ -282,10 +286,11 @@ class Scene:
     def counting(self, net: Mlp) -> Problem:
         """The same among networks of architecture `net`."""
         f = self.right(self.x)
-        target = self.answers(self.theta_human, self.x)[0] if self.config["centre"] == "human" else f
-        named = f"{len(self.x)} {'on-distribution' if self.config['where'] == 'on' else 'on- and off-distribution'} questions"
-        return ball(self.world, net, self.x, target, float(f.var(correction=0)), self.config["tolerance"],
-                    f"mean of (answer - {'H' if self.config['centre'] == 'human' else 'f'})²/var f over {named}")  # fmt: skip
+        human = self.config["centre"] == "human"
+        kinds = "on-distribution" if self.config["where"] == "on" else "on- and off-distribution"
+        named = f"mean of (answer - {'H' if human else 'f'})²/var f over {len(self.x)} {kinds} questions"
+        target = self.answers(self.theta_human, self.x)[0] if human else f
+        return ball(self.world, net, self.x, target, float(f.var(correction=0)), self.config["tolerance"], named)
 
     def distances(self, theta: Tensor) -> Tensor:
         """Those of humans θ `(N, p)` from the centre, `(N,)`."""
@@ -325,7 +330,7 @@ def answers(world: World, net: Mlp, theta: Tensor, x: Tensor) -> Tensor:
 def ball(
     world: World, net: Mlp, x: Tensor, target: Tensor, variance: float, tolerance: float, consistency: str
 ) -> Problem:
-    """Networks whose answers to x `(n, d)` differ from `target` `(n,)` by a mean square of at most tolerance · variance.
+    """Networks whose answers to x `(n, d)` are within a mean square of tolerance · variance of `target` `(n,)`.
 
     The reference is the initialisation prior. In float64.
     """
