@@ -10,7 +10,7 @@ import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, cast
 
 import torch
 from pydantic import BaseModel, Field, field_validator
@@ -40,19 +40,19 @@ SCANS, LEARNED = 0.95, 0.6
 """A human is memorised from that fit on, and not rederived up to this one."""
 
 METHOD = (
-    "A teacher is drawn and a human of the arm's kind made from it. Its answers off-distribution are predicted in three "
-    "ways. By scans: with each question of a learner's training a few bits of θ2, in 16-bit code, are told, wherever "
-    "they fall, and a table remembers them. By learning: networks of several widths descend on f's on-distribution "
-    "answers, or on what the human itself answers to such questions; the best of all counts, by the mean over its "
-    "learners, f itself being one. And by fresh humans of the kind. Where bits are asked for, the human is told outright "
-    "and given a population of learners, as in `fresh_human_reference`, in a ball of on- and off-distribution questions; "
-    "and two runs of the sampler estimate the specialness of agreeing with f as well as the human does. Where no learner "
-    "is in the ball nothing counts as saved, for then the human is told outright."
+    "A teacher is drawn and a human of the arm's kind made from it. Its answers off-distribution are predicted in "
+    "three ways. By scans: with each question of a learner's training a few bits of θ2, in 16-bit code, are told, "
+    "wherever they fall, and a table remembers them. By learning: networks of several widths descend on f's "
+    "on-distribution answers, or on what the human itself answers to such questions; the best of all counts, by the "
+    "mean over its learners, f itself being one. And by fresh humans of the kind. Where bits are asked for, the human "
+    "is told outright and given a population of learners, as in `fresh_human_reference`, in a ball of on- and "
+    "off-distribution questions; and two runs of the sampler estimate the specialness of agreeing with f as well as "
+    "the human does. Where no learner is in the ball nothing counts as saved, for then the human is told outright."
 )
 
-POOLED = {"pooled": True, "headline": True}
 METRICS = (
-    Metric("rederive/scans_fit", "R²", "How what scans told of θ2 predicts H.", r"R^2(H_{\hat\theta_2}, H)", headline=True),
+    Metric("rederive/scans_fit", "R²", "How what scans told of θ2 predicts H.", r"R^2(H_{\hat\theta_2}, H)",
+           headline=True),
     Metric("rederive/learned_fit", "R²", "How the best learner does, from f's answers or from H's own.", headline=True),
     Metric("rederive/both", "share", f"Worlds whose human is memorised, fit from {SCANS} on, and not learned, up to "
            f"{LEARNED}.", headline=True),
@@ -72,9 +72,9 @@ METRICS = (
     Metric("specialness/bits", "bits", "S at 1.25 times the human's own error; none where it was not reached."),
     Metric("specialness/found", "share", "Worlds where S was reached, and a second run agrees.", headline=True),
     Metric("joint/saving_fall", "share", "By how much of the plain humans' saving this one's is less.",
-           r"1-\sum\mathrm{saved}/\sum\mathrm{saved}_{\mathrm{plain}}", **POOLED),
-    Metric("specialness/found_fall", "share", "The same of `specialness/found`.", **POOLED),
-    Metric("joint/mass_found_fall", "share", "The same of `joint/mass_found`.", **POOLED),
+           r"1-\sum\mathrm{saved}/\sum\mathrm{saved}_{\mathrm{plain}}", pooled=True, headline=True),
+    Metric("specialness/found_fall", "share", "The same of `specialness/found`.", pooled=True, headline=True),
+    Metric("joint/mass_found_fall", "share", "The same of `joint/mass_found`.", pooled=True, headline=True),
     Metric("human/on_fit", "R² or accuracy", "Fit of the human to f, on-distribution."),
     Metric("human/off_fit", "R² or accuracy", "Fit of the human to f, off-distribution."),
 )  # fmt: skip
@@ -98,7 +98,7 @@ class Config(BaseModel):
     bits: bool = Field(False, description="whether the human's bits and specialness are asked for")
     population: int = Field(256, ge=2, le=100_000, description="learners that the human is told by")
     questions: int = Field(128, ge=2, le=100_000, description="questions of the ball, of each kind")
-    tolerance: float = Field(0.05, gt=0, le=100, description="δ, the ball's largest mean of squares, as a share of var f")
+    tolerance: float = Field(0.05, gt=0, le=100, description="δ, the ball's largest mean square, as a share of var f")
     effort: float = Field(0.5, gt=0, le=100, description="of the sampler")
     against: str = Field("", description="the arm of plain humans that saving and success are compared with")
 
@@ -203,7 +203,7 @@ def memory_bytes(arms: Mapping[str, Config]) -> int:
 def summary(bits: Mapping[str, Any]) -> dict[str, float | None]:
     """The metrics of the stage `bits`."""
     mass, special, hits = bits["mass"], bits["special"], bits["hits"]
-    outright = mass[0]["bits"] if reached(mass[0]) else None
+    outright = next((run["bits"] for run in mass if reached(run)), None)
     given = max(bits["given"], 0.0) if hits else None
     weights, coded = bits["weights"], min(bits["weights"], bits["index"], bits["correction"])
     return {
@@ -281,7 +281,7 @@ def fits(people: Stored, *rest: Any) -> tuple[dict[str, Tensor], dict[str, Any]]
         architecture = config.learner_of(width).build().net(world)
         for source, stage in zip(by, pair, strict=True):
             by[source][str(width)] = fit(stage.tensors["theta"], architecture)
-    truth = world.answer(theta_1, off)
+    truth, on_answer = world.answer(theta_1, off), world.human_answer(net, theta_2.unsqueeze(1), on)[0]
     teacher = max(*by["teacher"].values(), float(observed.r_squared(truth, actual)))
     behaviour, scans = max(by["behaviour"].values()), fit(scanned[None])
     best = max(teacher, behaviour)
@@ -290,7 +290,7 @@ def fits(people: Stored, *rest: Any) -> tuple[dict[str, Tensor], dict[str, Any]]
         "rederive/both": float(scans >= SCANS and best <= LEARNED), "rederive/from_teacher_fit": teacher,
         "rederive/from_behaviour_fit": behaviour, "rederive/fresh_fit": fit(people.tensors["theta_fresh"]),
         "rederive/told_share": share,
-        "human/on_fit": float(observed.fit(world.kind, world.human_answer(net, theta_2, on), world.answer(theta_1, on))),
+        "human/on_fit": float(observed.fit(world.kind, on_answer, world.answer(theta_1, on))),
         "human/off_fit": float(observed.fit(world.kind, actual, truth)),
     }  # fmt: skip
     return {}, {"metrics": metrics, "parts": {"by_width": by}}
@@ -329,11 +329,11 @@ def weigh(
     def align(thetas: Tensor, centre: Tensor) -> Tensor:
         return sd * copies.align(thetas / sd, centre / sd) if copies else thetas
 
-    place = int(distance.argmin())
-    corrected = fresh.correct(net, human, theta[place], place, align, quantised.shortest, whole.cost, config["tolerance"])
+    i = int(distance.argmin())
+    told = fresh.correct(net, human, theta[i], i, align, quantised.shortest, whole.cost, config["tolerance"])
     return {}, {
         "mass": twice(whole, "mass"), "special": twice(special, "special"), "given": counted.bits,
         "given_least": counted.low, "hits": counted.diagnostics["hits"], "weights": weights,
-        "index": len(fresh.write_index(index)) + (weights if index is None else 0), "correction": corrected.bits,
+        "index": len(fresh.write_index(index)) + (weights if index is None else 0), "correction": told.bits,
         "median_distance": float(distance.median()), "nearest_distance": float(distance.min()),
     }  # fmt: skip
