@@ -1,0 +1,356 @@
+"""Is the actual human told in fewer bits once humans of the same teacher have been learned afresh?
+
+One cell is one world: a teacher f, the human H, and thousands of fresh humans of f. Arms are how near to H is near
+enough, on which questions, and whose humans are learned afresh; the people are the same in all of them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+import torch
+from pydantic import BaseModel, Field
+from torch import Tensor
+
+from reuse_sim.artifacts import Store, Stored
+from reuse_sim.errors import InputError, Refusal
+from reuse_sim.experiments.scene import training_bytes
+from reuse_sim.inheritance import observed
+from reuse_sim.joint import fresh
+from reuse_sim.ledger import quantised
+from reuse_sim.nets import Mlp
+from reuse_sim.plugins import STRICT, Plugin, plugin
+from reuse_sim.record import Measured, Metric
+from reuse_sim.rng import stream
+from reuse_sim.specialness import DiagonalNormal, Problem, estimate, frequency, symmetry
+from reuse_sim.specialness.human import squared_gradient, words
+from reuse_sim.types import Estimate, World
+
+SIBLINGS = 256
+"""Fresh humans that stand for siblings where failures are compared."""
+ASKED = 1024
+"""Off-distribution questions on which failures are compared."""
+Where = Literal["on", "on_and_off"]
+Centre = Literal["human", "teacher"]
+
+METHOD = (
+    "A teacher f is drawn, a human H learns it, and so do thousands of fresh humans from other starts and questions. "
+    "B is the ball of networks whose answers to named questions differ from H's by a mean square of at most δ var f. "
+    "Telling H outright takes −log₂ μ(B) bits, μ the initialisation prior and by sequential Monte Carlo; given fresh "
+    "humans −log₂ ν(B), ν counted, with Clopper and Pearson's limits. Where none of N is in B only a bound is known, "
+    "about log₂ N, and the human counts as told outright. Real codes stand beside: the parameters in the shortest "
+    "code found; the index of the first fresh human in B, in Elias's delta code; and the difference to a fresh human, "
+    "aligned, under a prior fitted to it. S is the specialness of agreeing with f on-distribution at one tolerance."
+)
+
+METRICS = (
+    Metric("joint/outright_bits", "bits", "Bits of the actual human, outright.", r"-\log_2 \mu(B_\delta(H))",
+           headline=True),
+    Metric("joint/given_bits", "bits", "Given fresh humans; none where none of them is in the ball.",
+           r"-\log_2 \nu_f(B_\delta(H))", headline=True),
+    Metric("joint/given_least_bits", "bits", "What it is at least, by the lower 90 % limit."),
+    Metric("joint/saved_share", "share", "Of the bits outright, what fresh humans save; 0 where none is in the ball, "
+           "then a lower bound.", r"1 - \mathrm{given}/\mathrm{outright}", headline=True),
+    Metric("joint/saved_most_share", "share", "What they save at most, by the lower limit of the bits given them."),
+    Metric("joint/censored", "share", "Worlds where no fresh human is in the ball.", headline=True),
+    Metric("specialness/bits", "bits", "S, one tolerance for all arms.", headline=True),
+    Metric("joint/saved_over_specialness", "", "Bits saved over S; a lower bound where censored.",
+           r"\log_2[\nu_f(B)/\mu(B)]/S", headline=True),
+    Metric("joint/apart_share", "", "How far the bits saved are from S; none where censored.",
+           r"|\log_2[\nu_f(B)/\mu(B)] - S|/S", headline=True),
+    Metric("joint/weights_bits", "bits", "A network in the ball by its parameters, in the shortest code found."),
+    Metric("joint/index_bits", "bits", "Which fresh human is the first in the ball, as written; where none is, the one "
+           "bit that says so and the parameters."),
+    Metric("joint/correction_bits", "bits", "The parameters by their difference to the fresh human nearest to H."),
+    Metric("joint/first_correction_bits", "bits", "The same to the first fresh human."),
+    Metric("joint/saved_coded_share", "share", "Of the parameters' bits, what the index saves.", headline=True),
+    Metric("joint/saved_by_correction_share", "share", "What the shorter of both differences saves."),
+    Metric("joint/median_distance", "", "Median distance of fresh humans from the ball's centre, as δ is.",
+           headline=True),
+    Metric("joint/nearest_distance", "", "That of the nearest."),
+    Metric("joint/nearest_own", "R²", "How the nearest fresh human's failure predicts H's, off-distribution.",
+           r"R^2(P-f,\,H-f)"),
+    Metric("joint/sibling_own", "R²", "How a sibling's failure predicts H's, off-distribution."),
+    Metric("joint/pooled_own", "R²", "How the failure of the siblings' mean answer predicts H's, off-distribution."),
+    Metric("joint/nearest_private", "", "How much of H's own, beside what siblings have in common, the nearest fresh "
+           "human says off-distribution: 0 none, as a sibling or their mean does, 1 all.",
+           r"\langle P-\overline{H'},Z\rangle/\|Z\|^2,\ Z=H-\overline{H'}", headline=True),
+    Metric("human/consistency", "", "The human's own mean of (H - f)²/var f, to be compared with the tolerance of S."),
+    Metric("human/on_fit", "R²", "Fit of the human to f, on-distribution."),
+    Metric("human/off_fit", "R²", "Fit of the human to f, off-distribution."),
+)  # fmt: skip
+
+
+class Config(BaseModel):
+    model_config = STRICT
+
+    world: Annotated[Plugin, plugin("worlds")]
+    human: Annotated[Plugin, plugin("humans")]
+    fresh: int = Field(4096, ge=2, le=1_000_000, description="humans learned afresh, of f and of another teacher each")
+    of: Literal["own", "other"] = Field("own", description="whose fresh humans: of f, or of another teacher")
+    centre: Centre = Field("human", description="of the ball: what H answers, or what f does")
+    where: Where = Field("on", description="the ball's questions: on-distribution, or as many off-distribution as well")
+    questions: int = Field(128, ge=2, le=100_000, description="questions of the ball and of S, of each kind")
+    tolerance: float = Field(gt=0, le=100, description="δ, the ball's largest mean of squares, as a share of var f")
+    agreement: float = Field(gt=0, le=100, description="the largest mean of (H - f)² of S, as a share of var f")
+    effort: float = Field(0.5, gt=0, le=100, description="of the sampler")
+    coded: bool = Field(True, description="whether parameters are coded as well, which takes most of the time")
+
+
+def check(arms: Mapping[str, Config]) -> None:
+    """Raises InputError where an arm's world asks for no number."""
+    check_regression(arms)
+
+
+def check_regression(arms: Mapping[str, Any]) -> None:
+    """Raises InputError where an arm's `world` asks for no number: distances are mean squares."""
+    for name, arm in arms.items():
+        if (kind := arm.world.build().kind) != "regression":
+            raise InputError(f"arm {name}: world", f"a {kind}", "a regression, such as radius")
+
+
+def cell(arms: Mapping[str, Config], seed: int, store: Store) -> Mapping[str, Measured]:
+    """One world. Raises Refusal where the human's own training broke."""
+    return {name: measure(config, seed, store) for name, config in arms.items()}
+
+
+def measure(config: Config, seed: int, store: Store) -> Measured:
+    """One arm. Undecided where the sampler does not call one of its figures converged."""
+    own, told = {"world": config.world, "human": config.human}, {"count": config.fresh}
+    people = store.stage("one_human", train_human, config=own, seed=seed)
+    if people.values["broken"]:
+        raise Refusal(f"the human's training broke: {people.values['broken']}; lower human.rate")
+    pool = store.stage("fresh", train_fresh, config=own | told | {"of": config.of}, seed=seed)
+    asked = own | {"questions": config.questions, "effort": config.effort}
+    ball = {"centre": config.centre, "where": config.where, "tolerance": config.tolerance}
+    event: dict[str, Any] = {"centre": "teacher", "where": "on", "tolerance": config.agreement}
+    outright = store.stage("mass", mass, people, config=asked | ball, seed=seed)
+    special = store.stage("mass", mass, people, config=asked | event, seed=seed)
+    given = own | ball | {"questions": config.questions}
+    counted = store.stage("counted", count, people, pool, config=given, seed=seed)
+    codes: Mapping[str, Any] = {}
+    if config.coded and config.centre == "human":
+        codes = store.stage("codes", code, people, pool, config=given, seed=seed).values
+    metrics = summary(outright.values, special.values, counted.values, codes)
+    trouble = "; ".join(f"{what}: {said.values['status']}" for what, said in (("outright", outright), ("S", special))
+                        if said.values["status"] != "converged")  # fmt: skip
+    censored = "" if counted.values["hits"] else f"censored: none of {config.fresh} fresh humans is in the ball"
+    silent = [name for name, value in metrics.items() if value is None]
+    untold = f"not told: {', '.join(silent)}" if silent else ""
+    sha256 = hashlib.sha256((people.sha256 + pool.sha256).encode()).hexdigest()
+    said = {"outright": outright.values, "specialness": special.values, **counted.values, "codes": dict(codes)}
+    return Measured(metrics, said, sha256, "undecided" if trouble else "ok",
+                    "; ".join(filter(None, (trouble, censored, untold))))  # fmt: skip
+
+
+def memory_bytes(arms: Mapping[str, Config]) -> int:
+    """Peak of one cell: the fresh humans in training or asked, or a sampler's population."""
+    def one(c: Config) -> int:
+        human, world = c.human.build(), c.world.build()
+        net, at_once = human.net(world), round(4000 * max(1.0, c.effort))
+        sampling = 8 * at_once * (2 * c.questions * 4 * sum(net.sizes) + 8 * net.p)
+        return max(sampling, training_bytes(human, world, c.fresh))
+
+    return max(map(one, arms.values())) + 2**29  # and the libraries themselves
+
+
+def summary(
+    outright: Mapping[str, Any], special: Mapping[str, Any], counted: Mapping[str, Any], codes: Mapping[str, Any]
+) -> dict[str, float | None]:
+    """The metrics from the stages' values; None for what has no meaning."""
+    bits, least = outright["bits"], counted["least"]
+    given = max(counted["bits"], 0.0) if counted["hits"] else None
+    s = special["bits"] if special["bound"] == "two-sided" else None
+    saved = None if bits is None else (0.0 if given is None else bits - given)
+    weights, index = codes.get("weights"), codes.get("index")
+    corrections = [c for c in (codes.get("nearest"), codes.get("first")) if c is not None]
+    return {
+        "joint/outright_bits": bits,
+        "joint/given_bits": given,
+        "joint/given_least_bits": least,
+        "joint/saved_share": saved / bits if saved is not None and bits else None,
+        "joint/saved_most_share": 1 - least / bits if bits else None,
+        "joint/censored": float(given is None),
+        "specialness/bits": s,
+        "joint/saved_over_specialness": saved / s if saved is not None and s else None,
+        "joint/apart_share": abs(saved - s) / s if saved is not None and s and given is not None else None,
+        "joint/weights_bits": weights,
+        "joint/index_bits": index,
+        "joint/correction_bits": codes.get("nearest"),
+        "joint/first_correction_bits": codes.get("first"),
+        "joint/saved_coded_share": 1 - index / weights if weights and index is not None else None,
+        "joint/saved_by_correction_share": 1 - min(corrections) / weights if weights and corrections else None,
+        **counted["metrics"],
+    }
+
+
+# Stages ----------------------------------------------------------------------------------------------
+
+
+def train_human(config: Mapping[str, Any], seed: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The teacher `(1, p1)` and the human `(1, p2)`."""
+    world = config["world"].build()
+    theta_1 = world.teacher([stream(seed, "teacher")])
+    fit = fresh.train(world, config["human"].build(), theta_1, seed, [0], "human")
+    return {"theta_teacher": theta_1, "theta_human": fit.theta}, {"broken": fit.broken.get(0, "")}
+
+
+def train_fresh(config: Mapping[str, Any], seed: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Fresh humans `(count, p2)` of the teacher, or of one other."""
+    world, other = config["world"].build(), config["of"] == "other"
+    theta_1 = world.teacher([stream(seed, "other/teacher" if other else "teacher")])
+    who = "other/fresh" if other else "fresh"
+    return {"theta": fresh.train(world, config["human"].build(), theta_1, seed, range(config["count"]), who).theta}, {}
+
+
+def mass(people: Stored, config: Mapping[str, Any], seed: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Bits of the ball, or of S, under the initialisation prior."""
+    scene = Scene(people, config, seed)
+    name = f"mass/{config['centre']}/{config['where']}/{config['tolerance']:g}"
+    said = estimate(scene.problem(), "smc", config["effort"], generator=stream(seed, name))
+    return {}, plain(said)
+
+
+def count(
+    people: Stored, pool: Stored, config: Mapping[str, Any], seed: int
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """How many fresh humans are in the ball, how far all are from H, and how they fail off-distribution."""
+    scene, theta = Scene(people, config, seed), pool.tensors["theta"].double()
+    said = frequency.estimate_from(theta, scene.problem())
+    distance, order = scene.distances(theta).sort()
+    fits = {f"human/{kind}_fit": scene.fit(kind) for kind in ("on", "off")}
+    metrics = {"joint/median_distance": float(distance.median()), "joint/nearest_distance": float(distance[0]),
+               "human/consistency": scene.consistency(), **scene.failures(theta, int(order[0])), **fits}
+    known = {"bits": said.bits, "least": said.low, "most": said.high, "bound": said.bound, "counting": said.status,
+             "hits": said.diagnostics["hits"], "draws": said.diagnostics["draws"]}
+    return {}, {**known, "metrics": metrics}
+
+
+def code(
+    people: Stored, pool: Stored, config: Mapping[str, Any], seed: int
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Bits really written of H outright, by an index of a fresh human, and by differences to two of them."""
+    scene, theta = Scene(people, config, seed), pool.tensors["theta"].double()
+    problem, net = scene.problem(), scene.net
+    human, sd = scene.theta_human[0].double(), net.prior_sd(torch.float64)
+    copies = symmetry.of_net(net)
+    distance = scene.distances(theta)
+    weights = quantised.shortest(human, sd, problem.cost, config["tolerance"]).bits
+    index = fresh.first_within(distance, config["tolerance"])
+    written = len(fresh.write_index(index)) + (weights if index is None else 0)
+
+    def align(thetas: Tensor, centre: Tensor) -> Tensor:
+        return sd * copies.align(thetas / sd, centre / sd) if copies else thetas
+
+    def corrected(i: int) -> float:
+        return fresh.correct(net, human, theta[i], i, align, quantised.shortest, problem.cost, config["tolerance"]).bits
+
+    return {}, {"weights": weights, "index": written, "first_hit": index, "first": corrected(0),
+                "nearest": corrected(int(distance.argmin()))}
+
+
+# Parts -----------------------------------------------------------------------------------------------
+
+
+class Scene:
+    """One world's human, the questions of the ball, and what is in it."""
+
+    def __init__(self, people: Stored, config: Mapping[str, Any], seed: int) -> None:
+        self.config, self.seed = config, seed
+        self.world: World = config["world"].build()
+        self.net: Mlp = config["human"].build().net(self.world)
+        self.teacher, self.theta_human = people.tensors["theta_teacher"], people.tensors["theta_human"]
+        self.on = self.draw("on", config["questions"], "ball")
+        self.x = self.on if config["where"] == "on" else torch.cat(
+            [self.on, self.draw("off", config["questions"], "ball")])
+
+    def draw(self, kind: str, n: int, name: str) -> Tensor:
+        """Questions `(n, d)` on or off distribution, in float64."""
+        source = self.world.on_distribution if kind == "on" else self.world.off_distribution
+        return source(self.teacher, n, [stream(self.seed, f"{name}/{kind}/questions")])[0].double()
+
+    def right(self, x: Tensor) -> Tensor:
+        """f's answers to x `(n, d)`, `(n,)`."""
+        return self.world.answer(self.teacher.double(), x[None])[0]
+
+    def answers(self, theta: Tensor, x: Tensor) -> Tensor:
+        """Answers of humans θ `(N, p)` to x `(n, d)`, `(N, n)`."""
+        return answers(self.world, self.net, theta.double(), x)
+
+    def problem(self) -> Problem:
+        """The ball, about H or f, among networks like H."""
+        return self.counting(self.net)
+
+    def counting(self, net: Mlp) -> Problem:
+        """The same among networks of architecture `net`."""
+        f = self.right(self.x)
+        human = self.config["centre"] == "human"
+        kinds = "on-distribution" if self.config["where"] == "on" else "on- and off-distribution"
+        named = f"mean of (answer - {'H' if human else 'f'})²/var f over {len(self.x)} {kinds} questions"
+        target = self.answers(self.theta_human, self.x)[0] if human else f
+        return ball(self.world, net, self.x, target, float(f.var(correction=0)), self.config["tolerance"], named)
+
+    def distances(self, theta: Tensor) -> Tensor:
+        """Those of humans θ `(N, p)` from the centre, `(N,)`."""
+        return self.problem().cost(theta.double())
+
+    def consistency(self) -> float:
+        """H's own mean of (H − f)²/var f on the on-distribution questions."""
+        f = self.right(self.on)
+        return float((self.answers(self.theta_human, self.on)[0] - f).square().mean() / f.var(correction=0))
+
+    def fit(self, kind: str) -> float:
+        x = self.draw(kind, 4096, "ask")
+        return float(observed.r_squared(self.answers(self.theta_human, x), self.right(x)[None]))
+
+    def failures(self, theta: Tensor, nearest: int) -> dict[str, float]:
+        """How the failures of the nearest, of siblings and of their mean predict H's, off-distribution."""
+        x = self.draw("off", ASKED, "fail")
+        f = self.right(x)
+        human, near = (self.answers(t, x) - f for t in (self.theta_human, theta[nearest : nearest + 1]))
+        chosen = [i for i in range(min(len(theta), SIBLINGS + 1)) if i != nearest][:SIBLINGS]
+        siblings = (self.answers(theta[chosen], x) - f).unsqueeze(1)
+        own = {"joint/nearest_own": observed.r_squared(near, human),
+               "joint/sibling_own": observed.r_squared(siblings, human).mean(),
+               "joint/pooled_own": observed.r_squared(siblings.mean(0), human)}  # fmt: skip
+        mean = siblings.mean(0)
+        z = human - mean
+        own["joint/nearest_private"] = observed.inner(near - mean, z) / observed.inner(z, z)
+        return {name: float(value) for name, value in own.items()}
+
+
+def answers(world: World, net: Mlp, theta: Tensor, x: Tensor) -> Tensor:
+    """Answers of humans θ `(N, p)` to x `(n, d)`, `(N, n)`."""
+    # One θ, as samplers ask for it, without its leading dimension: plain products, half the time.
+    return world.human_answer(net, theta[0] if len(theta) == 1 else theta, x).reshape(len(theta), -1)
+
+
+def ball(
+    world: World, net: Mlp, x: Tensor, target: Tensor, variance: float, tolerance: float, consistency: str
+) -> Problem:
+    """Networks whose answers to x `(n, d)` are within a mean square of tolerance · variance of `target` `(n,)`.
+
+    The reference is the initialisation prior. In float64.
+    """
+
+    def squared(theta: Tensor) -> Tensor:
+        return (answers(world, net, theta, x) - target).square().mean(-1) / variance
+
+    return Problem(
+        dim=net.p,
+        reference=DiagonalNormal(net.prior_sd(torch.float64), f"initialisation prior of a {words(net)} human"),
+        cost=squared,
+        tolerance=tolerance,
+        consistency=consistency,
+        gradient=squared_gradient(world.human_answer, net, x, target, variance),
+        probe=lambda theta: answers(world, net, theta, x),
+        symmetry=symmetry.of_net(net),
+    )
+
+
+def plain(said: Estimate) -> dict[str, Any]:
+    """What of an estimate is kept."""
+    return {"bits": said.bits, "low": said.low, "high": said.high, "bound": said.bound, "status": said.status,
+            "level": said.level, "evaluations": said.evaluations}  # fmt: skip
