@@ -35,12 +35,13 @@ LEARNED = {"fresh": "who learned f", "told": "who learned f, told every second a
 METHOD = (
     "A teacher f is drawn; a human learns it with one output of its network and a taste of its own with each of the "
     "further ones. |θ2| is its shortest code that keeps every output within the tolerance of what it was, in mean "
-    "square over named on-distribution questions and as a share of the variance of f or the taste. The part that answers need "
-    "is the shortest code of the parameters that lead to the answers, at the same tolerance of the answers alone, or "
-    "the whole code if that is shorter. Fresh humans of the same trunk and effort, with one output, learn f, or f with "
-    "every second answer told by the human; their fit is to the human's answers. Specialness, by sequential Monte "
-    "Carlo under the initialisation prior, is of the answers to f, and of all outputs to f and the tastes, within the same "
-    "tolerance on the mean over outputs; were every one to be within it, the share of the answers would be smaller yet."
+    "square over named on-distribution questions and as a share of the variance of f or the taste. The part that "
+    "answers need is the shortest code of the parameters that lead to the answers, at the same tolerance of the "
+    "answers alone, or the whole code if that is shorter. Fresh humans of the same trunk and effort, with one output, "
+    "learn f, or f with every second answer told by the human; their fit is to the human's answers. Specialness, by "
+    "sequential Monte Carlo under the initialisation prior, is of the answers to f, and of all outputs to f and the "
+    "tastes, within the same tolerance on the mean over outputs; were every one to be within it, the share of the "
+    "answers would be smaller yet."
 )
 
 METRICS = (
