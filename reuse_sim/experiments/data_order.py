@@ -32,12 +32,13 @@ PARTS = {"order": "the order of its data, given initialisation and teacher",
 
 METHOD = (
     "A teacher f is drawn and a human learns it, from an initialisation and in batches of questions. Others share the "
-    "teacher and the initialisation and have other batches; or share the batches and have another initialisation; or "
-    "neither. All answer the same on-distribution questions. The bits that the part tells are those of the human's "
-    "answers given the others: with their covariance taken for normal, what answers within the tolerance tell through "
-    "normal noise of that variance (Σ ½ log₂(1 + λ/D)), the fewest that bring them within it (reverse water-filling), "
-    "and −log₂ of the share of the others who are within it. |θ2| is the human's shortest code within the same "
-    "tolerance of its own answers on the same questions, as a share of var f."
+    "teacher and the initialisation and have other batches, of other questions, which is more than another order; or "
+    "share the batches and have another initialisation; or neither. All answer the same on-distribution questions. "
+    "The bits that the part tells are those of the human's answers given the others: with their covariance taken for "
+    "normal, what answers within the tolerance tell through normal noise of that variance (Σ ½ log₂(1 + λ/D)), the "
+    "fewest that bring them within it (reverse water-filling), and −log₂ of the share of the others who are within "
+    "it. |θ2| is the human's shortest code within the same tolerance of its own answers on the same questions, as a "
+    "share of var f."
 )
 
 METRICS = (

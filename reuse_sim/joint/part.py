@@ -73,7 +73,7 @@ class Told:
     net: Mlp
     theta_human: Tensor
     human_loss: ClassVar[None] = None
-    """Of no world's exact loss is the human a part."""
+    """An exact loss knows f alone."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.world, name)
