@@ -72,7 +72,7 @@ def sample(people: Stored, config: Mapping[str, Any], seed: int) -> tuple[dict[s
     """S by the separate sampler, on two streams."""
     problem, how = Scene(people.tensors, config, seed).problem, config["separate"]
     generators = [stream(seed, f"separate/{k}") for k in range(2)]
-    return {}, {"twice": [_plain(specialness.estimate(problem, how.method, how.effort, generator=g))
+    return {}, {"twice": [plain(specialness.estimate(problem, how.method, how.effort, generator=g))
                           for g in generators]}  # fmt: skip
 
 
@@ -84,7 +84,7 @@ def sample_given(people: Stored, config: Mapping[str, Any], seed: int) -> tuple[
         inside = float(scene.problem.cost(scene.theta_2[None])) <= scene.problem.tolerance
         return {}, {"given": {"bits": 0.0, "status": "by construction"} if inside else None}
     left = given(scene.problem, scene.theta_2, known)
-    found = _plain(specialness.estimate(left, how.method, how.effort, generator=stream(seed, "separate/given")))
+    found = plain(specialness.estimate(left, how.method, how.effort, generator=stream(seed, "separate/given")))
     return {}, {"given": found if reached(found) else None}
 
 
@@ -109,14 +109,14 @@ def walk(people: Stored, config: Mapping[str, Any], seed: int) -> tuple[dict[str
     }
     if len(free.theta):
         found["curvature"] = path_curvature.weigh(problem, free.theta[:, :CURVED])
-    return {}, {"curvature": None, **{name: _plain(e) for name, e in found.items()}}
+    return {}, {"curvature": None, **{name: plain(e) for name, e in found.items()}}
 
 
 def restart(people: Stored, config: Mapping[str, Any], seed: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The same descent on consistency begun anew, with nothing held."""
     problem = Scene(people.tensors, config, seed).problem
     path = path_work.descend(problem, config["path"], stream(seed, "path/restart"))
-    return {}, {"restart": _plain(path_work.weigh(problem, path))}
+    return {}, {"restart": plain(path_work.weigh(problem, path))}
 
 
 def learn(people: Stored, config: Mapping[str, Any], seed: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -133,7 +133,7 @@ def learn(people: Stored, config: Mapping[str, Any], seed: int) -> tuple[dict[st
     for name, bits_of in FAILURES.items():
         learner[f"specialness/{name}_bits"] = float(bits_of(problem, path).mean())
     curvature = path_curvature.weigh(problem, path.theta[:, :CURVED])
-    return {}, {"learner": learner, "own_curvature": _plain(curvature)}
+    return {}, {"learner": learner, "own_curvature": plain(curvature)}
 
 
 class Scene:
@@ -144,11 +144,11 @@ class Scene:
         self.net: Mlp = config["human"].build().net(self.world)
         theta_1, self.theta_2 = tensors["theta_teacher"], tensors["theta_human"][0].double()
         world: World = self.world
-        x, self.watched = (world.on_distribution(theta_1, config[n], [stream(seed, n)])[0]
+        self.asked, self.watched = (world.on_distribution(theta_1, config[n], [stream(seed, n)])[0]
                            for n in ("questions", "watched"))  # fmt: skip
         self.problem = Problem.for_human(
-            world, theta_1[0], self.net, x, tolerance=config["tolerance"],
-            questions=f"{len(x)} on-distribution questions of the {config['world'].use} world",
+            world, theta_1[0], self.net, self.asked, tolerance=config["tolerance"],
+            questions=f"{len(self.asked)} on-distribution questions of the {config['world'].use} world",
         )  # fmt: skip
 
     @property
@@ -183,6 +183,6 @@ def found_bits(estimate: Mapping[str, Any] | None) -> float | None:
     return None if estimate is None or "no result" in estimate["status"] else estimate["bits"]
 
 
-def _plain(estimate: Estimate) -> dict[str, Any]:
+def plain(estimate: Estimate) -> dict[str, Any]:
     """As JSON values, without the time it took, which no rerun takes again."""
     return {k: v for k, v in asdict(estimate).items() if k != "seconds"}
