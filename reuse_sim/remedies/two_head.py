@@ -115,19 +115,19 @@ def _together(s: Setting, asked: list[int]) -> tuple[Setting, Tensor]:
     (heads, tables, kind), (humans, says, which) = (
         _alike(part.prior, part.answers[:, asked]) for part in (s.heads, s.humans)
     )
-    told = torch.zeros_like(humans).index_add(0, which, s.humans.prior * s.told) / humans
+    told = torch.bincount(which, s.humans.prior * s.told, len(humans)) / humans.clamp(min=1e-300)
     condition, labels = (tuple(asked.index(i) for i in part) for part in (s.condition, s.labels))
     truth = s.truth[asked]
     return Setting(Heads(heads, tables), Humans(humans, says), condition, labels, truth, told, s.reward), kind
 
 
 def _alike(prior: Tensor, answers: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Summed prior `(K,)`, answers `(K, …)` of each kind there is, and the kind of each row."""
+    """Summed prior `(2^w,)` and answers `(2^w, …)` of all tables of w answers, and which one each row is."""
     flat = answers.flatten(1)
-    number = flat.long() @ (2 ** torch.arange(flat.shape[1]))
-    found, kind = number.unique(return_inverse=True)
-    rows = torch.empty_like(found).scatter_(0, kind, torch.arange(len(kind)))  # any row of each kind
-    return torch.zeros_like(prior[rows]).index_add(0, kind, prior), answers[rows], kind
+    width = flat.shape[1]
+    kind = (flat.float() @ (2.0 ** torch.arange(width))).long()
+    tables = (torch.arange(2**width)[:, None] >> torch.arange(width)) & 1 == 1
+    return torch.bincount(kind, prior, 2**width), tables.unflatten(1, answers.shape[1:]), kind
 
 
 def odds_bits(q: Tensor, these: Tensor, those: Tensor) -> float:
