@@ -8,7 +8,7 @@ Walsh–Hadamard transforms for ⊕ (Yates 1937; Kennes 1992).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
