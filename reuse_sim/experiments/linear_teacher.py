@@ -23,9 +23,9 @@ from reuse_sim.worlds.linear_gaussian import LinearGaussian
 METHOD = (
     "f(x) = θ1·x with θ1 ~ N(0, I) and H(x) = θ2·x, θ2 by plain gradient descent on E (H − f)² from the initialisation "
     "prior: coordinate i keeps g = (1 − 2 rate λ_i)^steps of its initial error, λ_i being its variance "
-    "on-distribution. Then θ1 given θ2 is normal, and so are f's answers to n questions, with normal noise of variance τ "
-    "times theirs: their length in bits is −log₂ of their density, an answer foretold exactly costing none, under the "
-    "prior of θ1 and under its law given θ2."
+    "on-distribution. Then θ1 given θ2 is normal, and so are f's answers to n questions, with normal noise of variance "
+    "τ times theirs: their length in bits is −log₂ of their density, an answer foretold exactly costing none, under "
+    "the prior of θ1 and under its law given θ2."
 )
 
 METRICS = (

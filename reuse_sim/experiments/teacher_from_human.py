@@ -85,8 +85,8 @@ class Config(BaseModel):
     @field_validator("world")
     @classmethod
     def _of_sines(cls, world: Plugin) -> Plugin:
-        if "sines" not in world.options:
-            raise ValueError("a world whose teachers are sums of sines, such as radius")
+        if world.use != "radius":
+            raise ValueError("the radius world, whose teachers are sums of sines")
         return world
 
 

@@ -8,7 +8,7 @@ Walsh–Hadamard transforms for ⊕ (Yates 1937; Kennes 1992).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
@@ -63,20 +63,24 @@ def exclusive(p: Array, n: int) -> Array:
     return _each(_each(p, n, _hadamard) ** 2, n, _hadamard) / 2**n
 
 
-def _each(p: Array, n: int, butterfly: Callable[[Array, Array], Sequence[Array]]) -> Array:
-    for _ in range(n):  # one bit after the other: the lowest comes up each time
-        pairs = p.reshape(-1, 2)
-        p = np.concatenate(butterfly(pairs[:, 0], pairs[:, 1]))
+def _each(p: Array, n: int, butterfly: Callable[[Array, Array], None]) -> Array:
+    """p with one step for each bit: of the entries without it and those with it."""
+    p = p.copy()
+    for bit in range(n):
+        both = p.reshape(-1, 2, 2**bit)
+        butterfly(both[:, 0], both[:, 1])
     return p
 
 
-def _supersets(without: Array, bit: Array) -> Sequence[Array]:
-    return without + bit, bit
+def _supersets(without: Array, bit: Array) -> None:
+    without += bit
 
 
-def _of_supersets(without: Array, bit: Array) -> Sequence[Array]:
-    return without - bit, bit
+def _of_supersets(without: Array, bit: Array) -> None:
+    without -= bit
 
 
-def _hadamard(without: Array, bit: Array) -> Sequence[Array]:
-    return without + bit, without - bit
+def _hadamard(without: Array, bit: Array) -> None:
+    bit -= without  # b − a
+    without += without + bit  # a + b, being 2a + (b − a)
+    bit *= -1

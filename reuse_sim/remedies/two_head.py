@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
@@ -106,8 +106,10 @@ def marginal(s: Setting) -> Tensor:
     """q(a) `(A,)`, as `law(s).sum(-1)`: heads and humans who answer alike what is asked are first taken together."""
     asked = list(dict.fromkeys((*s.condition, *s.labels)))
     small, kind = _together(s, asked)
-    share = s.heads.prior / small.heads.prior[kind].clamp(min=1e-300)
-    return law(small).sum(-1)[kind] * share
+    able = (small.heads.answers == small.truth[:, None]).any(-1)[:, list(small.labels)].all(-1)  # right for some human
+    few = replace(small, heads=Heads(small.heads.prior[able], small.heads.answers[able]))
+    q = torch.zeros_like(small.heads.prior).masked_scatter(able, law(few).sum(-1))
+    return q[kind] * s.heads.prior / small.heads.prior[kind].clamp(min=1e-300)
 
 
 def _together(s: Setting, asked: list[int]) -> tuple[Setting, Tensor]:
@@ -115,19 +117,20 @@ def _together(s: Setting, asked: list[int]) -> tuple[Setting, Tensor]:
     (heads, tables, kind), (humans, says, which) = (
         _alike(part.prior, part.answers[:, asked]) for part in (s.heads, s.humans)
     )
-    told = torch.zeros_like(humans).index_add(0, which, s.humans.prior * s.told) / humans
+    there = humans > 0
+    told = torch.bincount(which, s.humans.prior * s.told, len(humans))[there] / humans[there]
     condition, labels = (tuple(asked.index(i) for i in part) for part in (s.condition, s.labels))
-    truth = s.truth[asked]
-    return Setting(Heads(heads, tables), Humans(humans, says), condition, labels, truth, told, s.reward), kind
+    people = Humans(humans[there], says[there])
+    return Setting(Heads(heads, tables), people, condition, labels, s.truth[asked], told, s.reward), kind
 
 
 def _alike(prior: Tensor, answers: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Summed prior `(K,)`, answers `(K, …)` of each kind there is, and the kind of each row."""
+    """Summed prior `(2^w,)` and answers `(2^w, …)` of all tables of w answers, and which one each row is."""
     flat = answers.flatten(1)
-    number = flat.long() @ (2 ** torch.arange(flat.shape[1]))
-    found, kind = number.unique(return_inverse=True)
-    rows = torch.empty_like(found).scatter_(0, kind, torch.arange(len(kind)))  # any row of each kind
-    return torch.zeros_like(prior[rows]).index_add(0, kind, prior), answers[rows], kind
+    width = flat.shape[1]
+    kind = (flat.float() @ (2.0 ** torch.arange(width))).long()
+    tables = (torch.arange(2**width)[:, None] >> torch.arange(width)) & 1 == 1
+    return torch.bincount(kind, prior, 2**width), tables.unflatten(1, answers.shape[1:]), kind
 
 
 def odds_bits(q: Tensor, these: Tensor, those: Tensor) -> float:
