@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 NAME = "derivations"
-CAPTION = ("Ways to have f and H, in one world: boxes are ways, with their bits and their FLOPs (1 once for a training, "
-           "q per question), plain names what they lead to")
+CAPTION = ("Ways to have f and H, in one world: boxes are ways, with their bits and their FLOPs (once for a "
+           "training, or for each question), plain names what they lead to")
 
 
 def write(sweep: Sweep, records: Sequence[RunRecord], folder: Path, prefix: str = "") -> str | None:

@@ -29,7 +29,7 @@ def write(sweep: Sweep, records: Sequence[RunRecord], folder: Path, prefix: str 
     """Draw the lines as SVG and PNG; the file's stem, None for a sweep that does not tell what reruns cost."""
     from matplotlib import rc_context
 
-    if not NEEDED <= {m.name for m in sweep.metrics} or not families(sweep, records):
+    if NEEDED - {m.name for m in sweep.metrics} or not families(sweep, records):
         return None
     with rc_context(STYLE):
         save(draw(sweep, records), folder, f"{prefix}{NAME}")

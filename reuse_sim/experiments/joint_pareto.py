@@ -44,9 +44,9 @@ WAYS = {
 """Ways to have both, by the name of their metrics."""
 
 METHOD = (
-    "A teacher f, a human H and fresh humans of the same kind are drawn. θ1, θ2, the initialisation, differences and "
-    "networks are written by a range coder at the tolerance, the largest mean of (decoded − own answer)²/var f on named "
-    "on-distribution questions, and read back. The training that is rerun is the human's own, with its questions in "
+    "A teacher f, a human H and fresh humans of its kind are drawn. θ1, θ2, the initialisation, differences and "
+    "networks are written by a range coder at the tolerance, the largest mean of (decoded − own answer)²/var f on "
+    "named on-distribution questions, and read back. The training that is rerun is the human's own, with its questions in "
     "their order; that it gives H to the last bit is checked. The learned initialisation comes by descent through that "
     "training from a known start. The index is log₂ of the number of fresh humans over those within the tolerance. "
     "Bits back are |θ1| + |θ2| − S, S by sequential Monte Carlo at the same tolerance, where H itself is within it. A "
@@ -123,8 +123,8 @@ def check(arms: Mapping[str, Config]) -> None:
         world = arm.world.build()
         net = arm.human.build().net(world)
         if world.human_answer is not first_output or len(net.sizes) != 3:
-            raise InputError(f"arm {name}: world", arm.world.use, "one whose humans answer with their network's output, "
-                             "of one hidden layer", "Take radius.")
+            raise InputError(f"arm {name}: world", arm.world.use, "one whose humans answer by a network of one "
+                             "hidden layer", "Take radius.")
 
 
 def cell(arms: Mapping[str, Config], seed: int, store: Store) -> Mapping[str, Measured]:
