@@ -89,6 +89,7 @@ def draw(ways: Sequence[Mapping[str, Any]]) -> Figure:
 def cost(way: Mapping[str, Any]) -> str:
     """`71 bits`, `1.2e6 once`, `74 per question`, whatever is not 0."""
     parts = [f"{way['bits']:.3g} bits"] if way["bits"] else []
-    parts += [f"{way[k]:.2g} {word}" for k, word in (("once", "once"), ("batch", "a batch"), ("question", "a question"))
-              if way.get(k)]
+    for key, word in (("once", "once"), ("batch", "a batch"), ("question", "a question")):
+        if flops := way.get(key):
+            parts.append(f"{flops:,.0f} {word}" if flops < 1e4 else f"{flops:.2g} {word}")
     return ", ".join(parts) or "free"

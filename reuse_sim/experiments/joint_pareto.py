@@ -45,14 +45,14 @@ WAYS = {
 
 METHOD = (
     "A teacher f, a human H and fresh humans of its kind are drawn. θ1, θ2, the initialisation, differences and "
-    "networks are written by a range coder at the tolerance, the largest mean of (decoded − own answer)²/var f on "
-    "named on-distribution questions, and read back. The training that is rerun is the human's own, with its questions in "
-    "their order; that it gives H to the last bit is checked. The learned initialisation comes by descent through that "
-    "training from a known start. The index is log₂ of the number of fresh humans over those within the tolerance. "
-    "Bits back are |θ1| + |θ2| − S, S by sequential Monte Carlo at the same tolerance, where H itself is within it. A "
-    f"network's f counts as f only where its fit off-distribution is within {MUST_FAIL_BY:g} of that of θ1 as decoded; "
-    "otherwise it is on-distribution only, as reuse is. FLOPs are 2 p per answer and 6 p per question learned from. "
-    "Derivations are searched for exactly. All is used for one question, one batch, or a training of the outer model."
+    "networks are written by a range coder and read back, at one tolerance for all: the largest mean of (decoded − own "
+    "answer)²/var f on named on-distribution questions. The training that is rerun is the human's own, with its "
+    "questions in their order; that it gives H to the last bit is checked. The learned initialisation comes by descent "
+    "through that training from a known start. The index is log₂ of the number of fresh humans over those within the "
+    "tolerance. Bits back are |θ1| + |θ2| − S, S by sequential Monte Carlo at the same tolerance, where H itself is "
+    f"within it. A network's f counts as f only where its fit off-distribution is within {MUST_FAIL_BY:g} of that of θ1 "
+    "as decoded; otherwise it is on-distribution only, as reuse is. FLOPs are 2 p per answer and 6 p per question "
+    "learned from. Derivations are searched for exactly; all is used for one question, or a training of the outer model."
 )
 
 METRICS = (

@@ -46,11 +46,9 @@ METHOD = (
 
 METRICS = (
     Metric("process/per_batch_factor", "1", "Cost with a rerun at every critical batch over that without.",
-           r"1 + C/(c B_n)", headline=True),
-    Metric("process/per_datapoint_factor", "1", "Cost with a rerun at every question over that without.", r"1 + C/c",
-           headline=True),
-    Metric("process/once_factor", "1", "Cost with one rerun, kept for all training, over that without.", r"1 + C/W",
-           headline=True),
+           r"1 + C/(c B_n)"),
+    Metric("process/per_datapoint_factor", "1", "Cost with a rerun at every question over that without.", r"1 + C/c"),
+    Metric("process/once_factor", "1", "Cost with one rerun, kept for all training, over that without.", r"1 + C/W"),
     Metric("process/premium", "1", "Least cost with a rerun at every batch, of any size, over the least without.",
            r"(1 + \sqrt{C/(c B_n)})^2"),
     Metric("process/measured_premium", "1", "The same from the steps as measured; nothing where the best batch is "

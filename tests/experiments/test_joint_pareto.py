@@ -30,7 +30,8 @@ def planted(teacher: float, human: float, index: float):
     return [way("read θ1", (), ("θ1",), teacher), way("read θ2", (), ("θ2",), human),
             way("answer as f", ("θ1",), ("f", "f on-distribution"), question=1.0),
             way("answer as H", ("θ2",), REUSE, question=1.0),
-            way("train fresh", ("θ1",), ("fresh",), once=1000.0), way("pick one", ("fresh",), ("θ2",), index)]  # fmt: skip
+            way("train fresh", ("θ1",), ("fresh",), once=1000.0),
+            way("pick one", ("fresh",), ("θ2",), index)]  # fmt: skip
 
 
 def test_derivations_of_planted_ways():
@@ -48,7 +49,7 @@ def test_derivations_of_planted_ways():
 
 
 def test_one_network_counts_where_its_f_is_f_and_bits_back_are_no_code():
-    """A network of 25 bits for both halves the excess where its f is f; 10 bits of bits back dominate all, yet no code."""
+    """A network of 40 bits for both halves the excess where its f is f. Bits back are on the front, yet no code."""
     both = [way("read shared", (), ("shared",), 40.0), way("answer as both", ("shared",), PAIR, question=2.0)]
     said, _ = derived(planted(20.0, 30.0, 4.0) + both, config(), 1.0)
     assert said["joint/excess"] == 0.5 and said["joint/shared_bits"] == 40
@@ -93,7 +94,7 @@ def test_a_cell_says_everything_and_arms_share_their_people(tmp_path):
     for said in found.values():
         assert set(said.metrics) == {m.name for m in joint_pareto.METRICS}
         assert all(name in said.reason for name, value in said.metrics.items() if value is None)
-        m = said.metrics
+        m = {name: value or 0.0 for name, value in said.metrics.items()}
         assert m["joint/replays"] == 1 and m["joint/apart_bits"] == m["ledger/teacher_bits"] + m["ledger/human_bits"]
         assert m["joint/reuse_bits"] == m["ledger/human_bits"]
         assert m["joint/below_reuse"] == pytest.approx(m["joint/reuse_bits"] - m["joint/least_bits"])

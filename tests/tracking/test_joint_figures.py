@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from reuse_sim.record import Metric, RunRecord
@@ -18,7 +19,8 @@ def records(header, metrics, diagnostics=None):
 @pytest.fixture
 def reruns(make_sweep):
     names = ("per_datapoint_factor", "per_batch_factor", "once_factor", "flops_ratio", "least_steps", "critical_batch")
-    header = make_sweep(arms=("small", "large", "other"), expect=(), metrics=tuple(Metric(f"process/{n}", "1", n) for n in names))
+    metrics = tuple(Metric(f"process/{n}", "1", n) for n in names)
+    header = make_sweep(arms=("small", "large", "other"), expect=(), metrics=metrics)
 
     def values(ratio: float, critical: float) -> dict[str, float]:
         said = (1 + ratio * 2 * STEPS * critical, 1 + ratio * 2 * STEPS, 1 + ratio, ratio, STEPS, critical)
@@ -32,7 +34,7 @@ def test_reruns_have_a_panel_for_each_outer_and_boundaries_where_they_double_the
     header, found = reruns
     assert [list(family) for family in regimes.families(header, found)] == [["small", "large"], ["other"]]
     ax = regimes.draw(header, found).axes[0]
-    dotted = [line.get_xdata()[0] for line in ax.get_lines() if line.get_linestyle() == ":"]
+    dotted = [np.asarray(line.get_xdata())[0] for line in ax.get_lines() if line.get_linestyle() == ":"]
     assert dotted == pytest.approx([1 / 2000, 1 / 200, 1.0])
     assert regimes.write(header, found, tmp_path) == "regimes" and len(list(tmp_path.iterdir())) == 2
 
@@ -61,7 +63,7 @@ def test_the_front_is_of_those_that_have_both(ways, tmp_path):
     assert pareto.points(header, found)["apart"] == [(90.0, 20.0)] * 2
     assert pareto.front({"a": (50, 10), "b": (60, 500), "c": (90, 5), "d": (95, 5)}) == ["a", "c"]
     (line,) = pareto.draw(header, pareto.counted(header, found)).axes[0].get_lines()
-    assert (list(line.get_xdata()), list(line.get_ydata())) == ([50.0], [10.0])  # shared has not both
+    assert np.asarray(line.get_xydata()).tolist() == [[50.0, 10.0]]  # shared has not both
     assert pareto.write(header, found, tmp_path) == "pareto" and len(list(tmp_path.iterdir())) == 2
 
 
