@@ -49,7 +49,7 @@ def draw(ways: Sequence[Mapping[str, Any]]) -> Figure:
 
     things, placed = columns(ways)
     shown = [w for w in ways if w["name"] in placed]
-    above = {w["name"]: [*w["inputs"]] for w in shown}
+    above = {w["name"]: [f"={t}" for t in w["inputs"]] for w in shown}
     above |= {f"={t}": [w["name"] for w in shown if t in w["outputs"]] for t in things}
     stacks: dict[int, list[str]] = {}
     for name, column in [*placed.items(), *((f"={t}", c) for t, c in things.items())]:
@@ -58,7 +58,7 @@ def draw(ways: Sequence[Mapping[str, Any]]) -> Figure:
     at: dict[str, tuple[float, float]] = {}
     for column in sorted(stacks):
         def came(name: str) -> float:
-            before = [at[b if b in at else f"={b}"][1] for b in above[name] if b in at or f"={b}" in at]
+            before = [at[b][1] for b in above[name] if b in at]
             return sum(before) / len(before) if before else 0.0
 
         names = sorted(stacks[column], key=came, reverse=True) if column else stacks[column]

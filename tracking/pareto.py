@@ -117,5 +117,4 @@ def _labels(ax: Axes, means: Mapping[str, tuple[float, float]]) -> None:
             y += 3
         taken.append((x, y, int(width)))
         left, up = ax.transData.inverted().transform((x, y))
-        ax.text(left, up, f"   {text}", fontsize=7, color=INK, va="bottom",
-                bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 0.3}, zorder=1.5)
+        ax.text(left, up, f"   {text}", fontsize=7, color=INK, va="bottom", zorder=3)

@@ -50,9 +50,9 @@ METHOD = (
     "questions in their order; that it gives H to the last bit is checked. The learned initialisation comes by descent "
     "through that training from a known start. The index is log₂ of the number of fresh humans over those within the "
     "tolerance. Bits back are |θ1| + |θ2| − S, S by sequential Monte Carlo at the same tolerance, where H itself is "
-    f"within it. A network's f counts as f only where its fit off-distribution is within {MUST_FAIL_BY:g} of that of θ1 "
-    "as decoded; otherwise it is on-distribution only, as reuse is. FLOPs are 2 p per answer and 6 p per question "
-    "learned from. Derivations are searched for exactly; all is used for one question, or a training of the outer model."
+    f"within it. A network's f counts as f only where its fit off-distribution is within {MUST_FAIL_BY:g} of that of "
+    "θ1 as decoded; otherwise it is on-distribution only, as reuse is. FLOPs are 2 p per answer and 6 p per question "
+    "learned from. Derivations are searched for exactly, over a training of the outer model or for one question."
 )
 
 METRICS = (
