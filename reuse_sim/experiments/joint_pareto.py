@@ -180,6 +180,8 @@ def measure(people: Any, arm: Config, seed: int) -> tuple[dict[str, Tensor], dic
     status = joint_ways.by_bits_back(s)
     joint_ways.fast_learners(s)
     summed, drawn = derived(s.ways, arm, s.answer_h)
+    if summed["joint/excess"] is None:
+        s.why.append(f"no derivation of both within {PASSES} forward passes of the human a question")
     metrics = dict.fromkeys(m.name for m in METRICS) | s.metrics | summed
     ways = [{**asdict(w), "inputs": sorted(w.inputs), "outputs": sorted(w.outputs)} for w in s.ways]
     return {}, {"metrics": metrics, "front": drawn, "status": status, "why": s.why, "ways": ways}
@@ -212,13 +214,13 @@ def derived(ways: Sequence[Way], arm: Config, answer_h: float) -> tuple[dict[str
     front, codes_front = derivation.front(ways, PAIR, run), derivation.front(real, PAIR, run)
     apart = {w.name: w.bits for w in ways}
     theta_1, theta_2 = apart["read θ1"], apart["read θ2"]
-    cheap = [d for d in derivation.front(real, PAIR, derivation.per_question()) if d.flops <= PASSES * answer_h]
+    cheap = [d.bits for d in derivation.front(real, PAIR, derivation.per_question()) if d.flops <= PASSES * answer_h]
     metrics: dict[str, float | None] = {
         "joint/reuse_bits": reuse.bits, "joint/reuse_flops": reuse.flops, "joint/least_bits": front[0].bits,
         "joint/below_reuse": reuse.bits - front[0].bits, "joint/front": float(len(front)),
         "joint/dominated": float(all(derivation.dominates(reuse, d) for d in front)),
         "joint/dominated_codes": float(all(derivation.dominates(reuse, d) for d in codes_front)),
-        "joint/excess": (min(d.bits for d in cheap) - theta_2) / theta_1,
+        "joint/excess": (min(cheap) - theta_2) / theta_1 if cheap else None,
         "joint/excess_any": (codes_front[0].bits - theta_2) / theta_1,
     }
     for name, d in found.items():

@@ -44,6 +44,7 @@ def test_derivations_of_planted_ways():
     assert said["joint/least_bits"] == 24 and said["joint/below_reuse"] == 6 and said["joint/front"] == 2
     assert said["joint/dominated"] == 0 and said["joint/excess"] == 1 and said["joint/excess_any"] == -0.3
     assert {p["name"] for p in drawn} == {"reuse", "apart", "index"} and all(p["front"] for p in drawn)
+    assert derived(planted(20.0, 30.0, 4.0), config(), 0.1)[0]["joint/excess"] is None  # f takes ten passes itself
     dearer, _ = derived(planted(40.0, 30.0, 4.0), config(), 1.0)
     assert dearer["joint/dominated"] == dearer["joint/dominated_codes"] == 1 and dearer["joint/below_reuse"] == -14
 
