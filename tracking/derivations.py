@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 NAME = "derivations"
-CAPTION = ("Ways to have f and H, in one world: boxes are ways, with their bits and their FLOPs (1 once for a training, "
-           "q per question), plain names what they lead to")
+CAPTION = ("Ways to have f and H, in one world: boxes are ways, with their bits and their FLOPs (once for a "
+           "training, or for each question), plain names what they lead to")
 
 
 def write(sweep: Sweep, records: Sequence[RunRecord], folder: Path, prefix: str = "") -> str | None:
@@ -49,7 +49,7 @@ def draw(ways: Sequence[Mapping[str, Any]]) -> Figure:
 
     things, placed = columns(ways)
     shown = [w for w in ways if w["name"] in placed]
-    above = {w["name"]: [*w["inputs"]] for w in shown}
+    above = {w["name"]: [f"={t}" for t in w["inputs"]] for w in shown}
     above |= {f"={t}": [w["name"] for w in shown if t in w["outputs"]] for t in things}
     stacks: dict[int, list[str]] = {}
     for name, column in [*placed.items(), *((f"={t}", c) for t, c in things.items())]:
@@ -58,7 +58,7 @@ def draw(ways: Sequence[Mapping[str, Any]]) -> Figure:
     at: dict[str, tuple[float, float]] = {}
     for column in sorted(stacks):
         def came(name: str) -> float:
-            before = [at[b if b in at else f"={b}"][1] for b in above[name] if b in at or f"={b}" in at]
+            before = [at[b][1] for b in above[name] if b in at]
             return sum(before) / len(before) if before else 0.0
 
         names = sorted(stacks[column], key=came, reverse=True) if column else stacks[column]
@@ -89,6 +89,7 @@ def draw(ways: Sequence[Mapping[str, Any]]) -> Figure:
 def cost(way: Mapping[str, Any]) -> str:
     """`71 bits`, `1.2e6 once`, `74 per question`, whatever is not 0."""
     parts = [f"{way['bits']:.3g} bits"] if way["bits"] else []
-    parts += [f"{way[k]:.2g} {word}" for k, word in (("once", "once"), ("batch", "a batch"), ("question", "a question"))
-              if way.get(k)]
+    for key, word in (("once", "once"), ("batch", "a batch"), ("question", "a question")):
+        if flops := way.get(key):
+            parts.append(f"{flops:,.0f} {word}" if flops < 1e4 else f"{flops:.2g} {word}")
     return ", ".join(parts) or "free"

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 NAME = "pareto"
-CAPTION = ("Bits against FLOPs: means over worlds that have the way, small dots are worlds, the line is the front of the "
-           "means of ways to have both; hollow ways have f on-distribution only")
+CAPTION = ("Bits against FLOPs: means over worlds that have the way, small dots are worlds, the line is the front of "
+           "the means of ways to have both; hollow ways have f on-distribution only")
 REUSE, SHARED = "reuse", "shared"
 
 
@@ -90,7 +90,8 @@ def _panel(ax: Axes, found: Mapping[str, list[tuple[float, float]]], records: Se
              for name, worlds in found.items()}
     only = {p["name"] for r in records for p in r.diagnostics.get("front", []) if not p["pair"]}
     pairs = front({name: at for name, at in means.items() if name not in only})
-    ax.step([means[n][0] for n in pairs], [means[n][1] for n in pairs], where="post", color=BAR, linewidth=1.0, zorder=1)
+    bits, flops = ([means[n][i] for n in pairs] for i in (0, 1))
+    ax.step(bits, flops, where="post", color=BAR, linewidth=1.0, zorder=1)
     for name, worlds in found.items():
         ax.scatter(*zip(*worlds, strict=True), s=3, color=FAINT, alpha=0.5, linewidth=0, zorder=0)
         colour = "#c2571a" if name == REUSE else BAR
@@ -115,6 +116,5 @@ def _labels(ax: Axes, means: Mapping[str, tuple[float, float]]) -> None:
         while any(abs(y - other) < 9 and x < left + long and left < x + width for left, other, long in taken):
             y += 3
         taken.append((x, y, int(width)))
-        ax.annotate(text, at, xytext=ax.transData.inverted().transform((x, y)), textcoords="data", fontsize=7, color=INK,
-                    va="center", annotation_clip=False, horizontalalignment="left", xycoords="data") \
-            .set_text(f"   {text}")
+        left, up = ax.transData.inverted().transform((x, y))
+        ax.text(left, up, f"   {text}", fontsize=7, color=INK, va="bottom", zorder=3)

@@ -29,7 +29,7 @@ def write(sweep: Sweep, records: Sequence[RunRecord], folder: Path, prefix: str 
     """Draw the lines as SVG and PNG; the file's stem, None for a sweep that does not tell what reruns cost."""
     from matplotlib import rc_context
 
-    if not NEEDED <= {m.name for m in sweep.metrics} or not families(sweep, records):
+    if NEEDED - {m.name for m in sweep.metrics} or not families(sweep, records):
         return None
     with rc_context(STYLE):
         save(draw(sweep, records), folder, f"{prefix}{NAME}")
@@ -64,7 +64,7 @@ def draw(sweep: Sweep, records: Sequence[RunRecord]) -> Figure:
         _panel(ax, arms)
     for i in range(len(panels)):
         if i + columns >= len(panels):
-            axes.flat[i].set_xlabel("one training of the human / the outer's whole training")
+            axes.flat[i].set_xlabel("C/W, human's training over outer's")
             axes.flat[i].tick_params(labelbottom=True)
     for line in axes:
         line[0].set_ylabel("cost / cost without reruns")
@@ -73,11 +73,11 @@ def draw(sweep: Sweep, records: Sequence[RunRecord]) -> Figure:
     return drawn
 
 
-LEFT, RIGHT, TOP = 1e-7, 1e4, 1e6
+LEFT, RIGHT, TOP = 1e-6, 1e4, 1e6
 
 
 def _panel(ax: Axes, arms: dict[str, list[RunRecord]]) -> None:
-    """Lines of the mean world; where one of them is at 2, a boundary; every arm at its mean, above its name."""
+    """Lines of the mean world; where one of them is at 2, a boundary; every arm at its mean, with its name."""
     import numpy as np
 
     def mean(arm: str, name: str) -> float:
@@ -90,12 +90,13 @@ def _panel(ax: Axes, arms: dict[str, list[RunRecord]]) -> None:
     for (label, colour), times in zip(LINES.values(), (2 * steps * critical, 2 * steps, 1.0), strict=True):
         ax.plot(kappa, 1 + kappa * times, color=colour, linewidth=1.4, label=label)
         ax.axvline(1 / times, color=colour, linewidth=0.7, linestyle=":")
-    for k, arm in enumerate(sorted(arms, key=lambda a: mean(a, "process/flops_ratio"))):
+    before = 0.0
+    for arm in sorted(arms, key=lambda a: mean(a, "process/flops_ratio")):
         at = mean(arm, "process/flops_ratio")
+        side, before = ("left" if at < 4 * before else "right"), at
         for name, (_, colour) in LINES.items():
             ax.plot(at, mean(arm, name), "o", color=colour, markersize=3.5)
-        ax.text(at, TOP / (1.6, 7.0)[k % 2], arm.replace("_", " "), rotation=0, ha="center", va="center", fontsize=7,
-                color=INK)
+        ax.text(at, TOP, arm.replace("_", " "), rotation=90, ha=side, va="top", fontsize=7, color=INK)
         ax.axvline(at, color=FAINT, linewidth=0.4, zorder=0)
     ax.set_xscale("log")
     ax.set_yscale("log")

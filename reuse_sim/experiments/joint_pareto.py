@@ -44,15 +44,15 @@ WAYS = {
 """Ways to have both, by the name of their metrics."""
 
 METHOD = (
-    "A teacher f, a human H and fresh humans of the same kind are drawn. θ1, θ2, the initialisation, differences and "
-    "networks are written by a range coder at the tolerance, the largest mean of (decoded − own answer)²/var f on named "
-    "on-distribution questions, and read back. The training that is rerun is the human's own, with its questions in "
-    "their order; that it gives H to the last bit is checked. The learned initialisation comes by descent through that "
-    "training from a known start. The index is log₂ of the number of fresh humans over those within the tolerance. "
-    "Bits back are |θ1| + |θ2| − S, S by sequential Monte Carlo at the same tolerance, where H itself is within it. A "
-    f"network's f counts as f only where its fit off-distribution is within {MUST_FAIL_BY:g} of that of θ1 as decoded; "
-    "otherwise it is on-distribution only, as reuse is. FLOPs are 2 p per answer and 6 p per question learned from. "
-    "Derivations are searched for exactly. All is used for one question, one batch, or a training of the outer model."
+    "A teacher f, a human H and fresh humans of its kind are drawn. θ1, θ2, the initialisation, differences and "
+    "networks are written by a range coder and read back, at one tolerance for all: the largest mean of (decoded − own "
+    "answer)²/var f on named on-distribution questions. The training that is rerun is the human's own, with its "
+    "questions in their order; that it gives H to the last bit is checked. The learned initialisation comes by descent "
+    "through that training from a known start. The index is log₂ of the number of fresh humans over those within the "
+    "tolerance. Bits back are |θ1| + |θ2| − S, S by sequential Monte Carlo at the same tolerance, where H itself is "
+    f"within it. A network's f counts as f only where its fit off-distribution is within {MUST_FAIL_BY:g} of that of "
+    "θ1 as decoded; otherwise it is on-distribution only, as reuse is. FLOPs are 2 p per answer and 6 p per question "
+    "learned from. Derivations are searched for exactly, over a training of the outer model or for one question."
 )
 
 METRICS = (
@@ -123,8 +123,8 @@ def check(arms: Mapping[str, Config]) -> None:
         world = arm.world.build()
         net = arm.human.build().net(world)
         if world.human_answer is not first_output or len(net.sizes) != 3:
-            raise InputError(f"arm {name}: world", arm.world.use, "one whose humans answer with their network's output, "
-                             "of one hidden layer", "Take radius.")
+            raise InputError(f"arm {name}: world", arm.world.use, "one whose humans answer by a network of one "
+                             "hidden layer", "Take radius.")
 
 
 def cell(arms: Mapping[str, Config], seed: int, store: Store) -> Mapping[str, Measured]:
@@ -180,6 +180,8 @@ def measure(people: Any, arm: Config, seed: int) -> tuple[dict[str, Tensor], dic
     status = joint_ways.by_bits_back(s)
     joint_ways.fast_learners(s)
     summed, drawn = derived(s.ways, arm, s.answer_h)
+    if summed["joint/excess"] is None:
+        s.why.append(f"no derivation of both within {PASSES} forward passes of the human a question")
     metrics = dict.fromkeys(m.name for m in METRICS) | s.metrics | summed
     ways = [{**asdict(w), "inputs": sorted(w.inputs), "outputs": sorted(w.outputs)} for w in s.ways]
     return {}, {"metrics": metrics, "front": drawn, "status": status, "why": s.why, "ways": ways}
@@ -212,13 +214,13 @@ def derived(ways: Sequence[Way], arm: Config, answer_h: float) -> tuple[dict[str
     front, codes_front = derivation.front(ways, PAIR, run), derivation.front(real, PAIR, run)
     apart = {w.name: w.bits for w in ways}
     theta_1, theta_2 = apart["read θ1"], apart["read θ2"]
-    cheap = [d for d in derivation.front(real, PAIR, derivation.per_question()) if d.flops <= PASSES * answer_h]
+    cheap = [d.bits for d in derivation.front(real, PAIR, derivation.per_question()) if d.flops <= PASSES * answer_h]
     metrics: dict[str, float | None] = {
         "joint/reuse_bits": reuse.bits, "joint/reuse_flops": reuse.flops, "joint/least_bits": front[0].bits,
         "joint/below_reuse": reuse.bits - front[0].bits, "joint/front": float(len(front)),
         "joint/dominated": float(all(derivation.dominates(reuse, d) for d in front)),
         "joint/dominated_codes": float(all(derivation.dominates(reuse, d) for d in codes_front)),
-        "joint/excess": (min(d.bits for d in cheap) - theta_2) / theta_1,
+        "joint/excess": (min(cheap) - theta_2) / theta_1 if cheap else None,
         "joint/excess_any": (codes_front[0].bits - theta_2) / theta_1,
     }
     for name, d in found.items():

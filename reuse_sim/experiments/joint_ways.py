@@ -1,6 +1,6 @@
 """Ways to have f and H both in one world: codes that were read back, and trainings that were run.
 
-Each function below gives the ways of one kind, with the bits and FLOPs that were seen; `joint_pareto` searches over them.
+Each function below gives the ways of one kind, with bits and FLOPs as seen; `joint_pareto` searches over them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from reuse_sim.errors import InputError
 from reuse_sim.experiments.rederive import rederived
 from reuse_sim.experiments.scene import MUST_FAIL_BY
 from reuse_sim.inheritance import observed
-from reuse_sim.joint.derivation import Way
+from reuse_sim.joint.derivation import Way, way
 from reuse_sim.joint.recover import recover
 from reuse_sim.joint.replay import Process, replays
 from reuse_sim.joint.unrolled import supervised
@@ -122,9 +122,9 @@ def apart(s: Scene) -> Tensor:
     teacher = quantised.shortest(s.teacher, spread, lambda theta: s.apart(s.right(s.x, theta), s.f), s.tolerance)
     human = quantised.shortest(s.human, s.sd, s.from_human, s.tolerance)
     s.ways += [
-        Way("read θ1", (), ("θ1",), teacher.bits), Way("read θ2", (), ("θ2",), human.bits),
-        Way("answer as f", ("θ1",), ("f", "f on-distribution"), question=s.answer_f),
-        Way("answer as H", ("θ2",), REUSE, question=s.answer_h),
+        way("read θ1", (), ("θ1",), teacher.bits), way("read θ2", (), ("θ2",), human.bits),
+        way("answer as f", ("θ1",), ("f", "f on-distribution"), question=s.answer_f),
+        way("answer as H", ("θ2",), REUSE, question=s.answer_h),
     ]  # fmt: skip
     s.metrics |= {
         "ledger/teacher_bits": float(teacher.bits), "ledger/human_bits": float(human.bits),
@@ -164,7 +164,7 @@ def by_process(s: Scene) -> None:
     if (told := bits(own, torch.zeros_like(own))) is None:
         s.why.append("no rounding of the initialisation trains to the human within the tolerance")
     else:
-        s.ways += [Way("read start", (), ("start",), told), Way("train", ("θ1", "start"), ("θ2",), once=s.train_flops)]
+        s.ways += [way("read start", (), ("start",), told), way("train", ("θ1", "start"), ("θ2",), once=s.train_flops)]
     known = s.net.init([stream(s.seed, "known/init")], torch.float64)
     unrolled = supervised(s.net, process.x.double(), process.y.double(), process.steps, process.optimizer)
     found = recover(unrolled, known, s.sd, s.from_human, [s.tolerance], steps=s.config.search)
@@ -172,8 +172,8 @@ def by_process(s: Scene) -> None:
     if told is None:
         s.why.append(f"no learned start that trains to the human within the tolerance in {s.config.search} steps")
     else:
-        s.ways += [Way("read learned start", (), ("learned start",), told),
-                   Way("train from learned", ("θ1", "learned start"), ("θ2",), once=s.train_flops)]
+        s.ways += [way("read learned start", (), ("learned start",), told),
+                   way("train from learned", ("θ1", "learned start"), ("θ2",), once=s.train_flops)]
 
 
 def by_fresh_humans(s: Scene) -> None:
@@ -185,8 +185,8 @@ def by_fresh_humans(s: Scene) -> None:
     best = group.align(people[int(near[:CORRECTED].argmin())][None] / s.sd, s.human / s.sd)[0] * s.sd
     correction = quantised.shortest(s.human - best, s.sd, lambda d: s.from_human(best + d), s.tolerance)
     s.ways += [
-        Way(f"train {CORRECTED} fresh", ("θ1",), (f"{CORRECTED} fresh",), once=CORRECTED * s.train_flops),
-        Way("correct the nearest", (f"{CORRECTED} fresh",), ("θ2",), math.log2(CORRECTED) + correction.bits),
+        way(f"train {CORRECTED} fresh", ("θ1",), (f"{CORRECTED} fresh",), once=CORRECTED * s.train_flops),
+        way("correct the nearest", (f"{CORRECTED} fresh",), ("θ2",), math.log2(CORRECTED) + correction.bits),
     ]
     within = near <= s.tolerance
     s.metrics["joint/fresh_within"] = float(within.double().mean())
@@ -196,8 +196,8 @@ def by_fresh_humans(s: Scene) -> None:
         return
     # As many are trained as it takes on average to meet one within the tolerance.
     share = float(within.double().mean())
-    s.ways += [Way("train fresh", ("θ1",), ("fresh",), once=s.train_flops / share),
-               Way("pick one", ("fresh",), ("θ2",), -math.log2(share))]
+    s.ways += [way("train fresh", ("θ1",), ("fresh",), once=s.train_flops / share),
+               way("pick one", ("fresh",), ("θ2",), -math.log2(share))]
     picked = people[int(within.nonzero()[0])]
     s.metrics["joint/index_off_fit"] = s.fit(s.net.forward(picked, s.off)[..., 0], s.of_human(s.off))
 
@@ -215,8 +215,8 @@ def by_residual(s: Scene, decoded: Tensor) -> None:
     except InputError:
         s.why.append("no residual network within the tolerance")
         return
-    s.ways += [Way("read residual", (), ("residual",), residual.bits),
-               Way("f and residual", ("θ1", "residual"), ("H",), question=s.answer_f + s.answer_h)]
+    s.ways += [way("read residual", (), ("residual",), residual.bits),
+               way("f and residual", ("θ1", "residual"), ("H",), question=s.answer_f + s.answer_h)]
     said = s.right(s.off, decoded)[0] + s.net.forward(residual.theta, s.off)[..., 0]
     s.metrics["joint/residual_off_fit"] = s.fit(said, s.of_human(s.off))
 
@@ -242,8 +242,8 @@ def by_one_network(s: Scene) -> None:
     bits, net, theta = best
     off = s.metrics["joint/shared_off_fit"] = s.fit(net.forward(theta, s.off)[..., 0], s.right(s.off))
     gives = PAIR if off >= (s.metrics["joint/decoded_off_fit"] or 0.0) - MUST_FAIL_BY else REUSE
-    s.ways += [Way("read shared", (), ("shared",), bits),
-               Way("answer as both", ("shared",), gives, question=2.0 * net.p)]
+    s.ways += [way("read shared", (), ("shared",), bits),
+               way("answer as both", ("shared",), gives, question=2.0 * net.p)]
 
 
 def by_distilling(s: Scene) -> None:
@@ -251,8 +251,8 @@ def by_distilling(s: Scene) -> None:
     net = Mlp((s.world.d, max(1, round((s.teacher.numel() - 1) / (s.world.d + 2))), 1), s.net.activation)
     theta = s.learn(net, lambda q: s.of_human(q).unsqueeze(-1), "distilled")
     s.ways += [
-        Way("learn f from H", ("θ2",), ("f by H",), once=6.0 * net.p * s.config.lessons * LESSON),
-        Way("answer as learned", ("f by H",), ("f on-distribution",), question=2.0 * net.p),
+        way("learn f from H", ("θ2",), ("f by H",), once=6.0 * net.p * s.config.lessons * LESSON),
+        way("answer as learned", ("f by H",), ("f on-distribution",), question=2.0 * net.p),
     ]
     for where, x in (("on", s.on), ("off", s.off)):
         s.metrics[f"joint/distilled_{where}_fit"] = s.fit(net.forward(theta, x)[..., 0], s.right(x))
@@ -269,7 +269,7 @@ def by_bits_back(s: Scene) -> str:
     s.metrics["specialness/bits"] = found.bits
     bits = max(0.0, sum(s.metrics[f"ledger/{who}_bits"] or 0.0 for who in ("teacher", "human")) - found.bits)
     flops = 6.0 * s.net.p * len(s.x) * found.evaluations
-    s.ways.append(Way("bits back", (), ("θ1", "θ2"), bits, once=flops, note="a length, not a code"))
+    s.ways.append(way("bits back", (), ("θ1", "θ2"), bits, once=flops, note="a length, not a code"))
     return found.status
 
 

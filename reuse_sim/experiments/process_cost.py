@@ -11,7 +11,6 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
-import torch
 from pydantic import BaseModel, Field, field_validator
 from torch import Tensor
 
@@ -47,11 +46,9 @@ METHOD = (
 
 METRICS = (
     Metric("process/per_batch_factor", "1", "Cost with a rerun at every critical batch over that without.",
-           r"1 + C/(c B_n)", headline=True),
-    Metric("process/per_datapoint_factor", "1", "Cost with a rerun at every question over that without.", r"1 + C/c",
-           headline=True),
-    Metric("process/once_factor", "1", "Cost with one rerun, kept for all training, over that without.", r"1 + C/W",
-           headline=True),
+           r"1 + C/(c B_n)"),
+    Metric("process/per_datapoint_factor", "1", "Cost with a rerun at every question over that without.", r"1 + C/c"),
+    Metric("process/once_factor", "1", "Cost with one rerun, kept for all training, over that without.", r"1 + C/W"),
     Metric("process/premium", "1", "Least cost with a rerun at every batch, of any size, over the least without.",
            r"(1 + \sqrt{C/(c B_n)})^2"),
     Metric("process/measured_premium", "1", "The same from the steps as measured; nothing where the best batch is "
@@ -80,12 +77,14 @@ class Outer(BaseModel):
 
     model_config = STRICT
 
-    width: int = Field(32, ge=1, le=4096, description="hidden units")
-    target: float = Field(0.05, gt=0, lt=1, description="loss to be met, as a share of var f")
-    rate: float = Field(0.15, gt=0, le=10, description="where the search for the largest batch's best rate begins")
-    batches: tuple[Annotated[int, Field(ge=1, le=65_536)], ...] = Field((4, 8, 16, 32, 64, 128), description="sizes run")
-    runs: int = Field(16, ge=2, le=1000, description="networks at each size and rate")
-    steps: int = Field(600, ge=10, le=1_000_000, description="most steps with the largest batch")
+    width: int = Field(default=32, ge=1, le=4096, description="hidden units")
+    target: float = Field(default=0.05, gt=0, lt=1, description="loss to be met, as a share of var f")
+    rate: float = Field(default=0.15, gt=0, le=10, description="where the search for the best rate begins")
+    batches: tuple[Annotated[int, Field(ge=1, le=65_536)], ...] = Field(
+        default=(4, 8, 16, 32, 64, 128), description="sizes run"
+    )
+    runs: int = Field(default=16, ge=2, le=1000, description="networks at each size and rate")
+    steps: int = Field(default=600, ge=10, le=1_000_000, description="most steps with the largest batch")
 
     @field_validator("batches")
     @classmethod
@@ -153,7 +152,7 @@ def run(config: Mapping[str, Any], seed: int) -> tuple[dict[str, Tensor], dict[s
         # Half as large a batch takes about twice the steps at most.
         most = math.ceil(1.3 * most * last / batch) if last else most
         best[batch] = climb(lambda r, most, batch=batch: task.steps(batch, r, most), rate, most)
-        rate, most, last = best[batch][0], min(best[batch][1], outer.steps), batch
+        rate, most, last = best[batch][0], math.ceil(min(best[batch][1], most)), batch
     batches, steps = list(outer.batches), [best[b][1] for b in outer.batches]
     values: dict[str, Any] = {
         "batches": batches, "steps": [s if math.isfinite(s) else None for s in steps],

@@ -1,6 +1,6 @@
 """Derivations: from what little can teacher and human be had, and for how many bits and FLOPs?
 
-A way gives some things from others; it is a hyperedge. A set of ways is a derivation of its targets when, beginning with
+A way gives some things from others; it is a hyperedge. A set of ways is a derivation of its targets when, from
 nothing, they can be taken in some order to the end. What two of its steps need is had once and paid once. The cheapest
 derivation is found exactly, by uniform-cost search over the sets of things that one may already have (Dijkstra 1959 on
 that lattice; Knuth's 1977 generalisation, on things, would pay what is shared as often as it is used).
@@ -13,7 +13,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from reuse_sim.errors import InputError, nearest
 
@@ -42,17 +42,23 @@ class Way:
     note: str = ""
 
     def __post_init__(self) -> None:
-        for field in ("inputs", "outputs"):
-            given = getattr(self, field)
-            if isinstance(given, str):
-                raise InputError(f"way {self.name}: {field}", repr(given), "names of things, such as ('teacher',)")
-            object.__setattr__(self, field, frozenset(given))
         if not self.outputs:
             raise InputError(f"way {self.name}: outputs", "nothing", "one thing or more")
         for field in ("bits", "once", "batch", "question"):
             value = getattr(self, field)
             if not (math.isfinite(value) and value >= 0):
                 raise InputError(f"way {self.name}: {field}", value, "a finite number, 0 or more")
+
+
+def way(name: str, inputs: Iterable[str], outputs: Iterable[str], bits: float = 0.0, **flops: Any) -> Way:
+    """A `Way` from any collections of things: `way("train", ("f", "start"), ("H",), once=1e6)`.
+
+    Raises InputError where one is a text, and not a collection of them.
+    """
+    for field, given in (("inputs", inputs), ("outputs", outputs)):
+        if isinstance(given, str):
+            raise InputError(f"way {name}: {field}", repr(given), "names of things, such as ('teacher',)")
+    return Way(name, frozenset(inputs), frozenset(outputs), bits, **flops)
 
 
 @dataclass(frozen=True)
@@ -168,10 +174,8 @@ def _search(
     """Derivations in order of their `key` of bits and FLOPs: the first, or `every` one that may be on the front."""
     useful = _leading_to(ways, targets)
     count = itertools.count()
-    heap: list[tuple[tuple[float, float], int, int, frozenset[str], tuple[Way, ...], float, float]] = [
-        (key(0.0, 0.0), 0, next(count), frozenset(), (), 0.0, 0.0)
-    ]
-    # Of each set of things, the least FLOPs it was reached with: keys rise, so that less is what a later one must offer.
+    heap: list[tuple[Any, ...]] = [(key(0.0, 0.0), 0, next(count), frozenset(), (), 0.0, 0.0)]
+    # Of each set of things, the least FLOPs it was reached with: keys rise, so a later one must offer less.
     reached: dict[frozenset[str], float] = {}
     while heap:
         _, _, _, known, taken, bits, flops = heapq.heappop(heap)
@@ -196,7 +200,7 @@ def _leading_to(ways: Sequence[Way], targets: frozenset[str]) -> list[Way]:
     names = [w.name for w in ways]
     if twice := {n for n in names if names.count(n) > 1}:
         raise InputError("ways", f"two called {min(twice)!r}", "a name for each")
-    given = frozenset().union(*(w.outputs for w in ways))
+    given: frozenset[str] = frozenset().union(*(w.outputs for w in ways))
     for w in ways:
         for thing in sorted(w.inputs - given):
             raise InputError(f"way {w.name}: inputs", repr(thing), f"one of {', '.join(sorted(given)) or 'no things'}",

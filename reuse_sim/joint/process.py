@@ -210,8 +210,8 @@ class Rerun:
     @property
     def regime(self) -> Regime:
         """The most often that a rerun can be had for at most what all else costs; `doomed` where not even once."""
-        kinds: tuple[Regime, ...] = ("datapoint", "batch", "once")
-        return next((k for k, most in zip(kinds, self.boundaries, strict=True) if self.rerun <= most), "doomed")
+        kinds: tuple[Regime, ...] = ("datapoint", "batch", "once", "doomed")
+        return kinds[sum(self.rerun > most for most in self.boundaries)]
 
 
 def measured_premium(batches: Sequence[float], steps: Sequence[float], rerun: Rerun) -> float | None:

@@ -40,7 +40,7 @@ def search(
     def cost(points: np.ndarray) -> np.ndarray:
         parts = [distortion(torch.from_numpy(part) * lattice.cell)
                  for part in np.array_split(points, -(-len(points) // TRIED))]
-        return torch.cat(parts).nan_to_num(torch.inf).numpy()
+        return torch.cat(parts).nan_to_num(torch.inf, torch.inf).numpy()
 
     k = np.clip(k, -lattice.reach, lattice.reach)
     here = float(cost(k[None])[0])

@@ -76,7 +76,7 @@ def test_arms_of_one_outer_share_its_runs_and_a_cell_says_everything(tmp_path):
     arms = {"own": config(), "share": config(share=0.1), "never": config(outer=ARM["outer"] | {"target": 1e-4})}
     found = process_cost.cell(arms, 0, store)
     assert store.computed == 2
-    own, share = found["own"].metrics, found["share"].metrics
+    own, share = ({k: v or 0.0 for k, v in found[arm].metrics.items()} for arm in ("own", "share"))
     assert own["process/critical_batch"] == share["process/critical_batch"] > 0
     assert share["process/once_factor"] == pytest.approx(1.1)
     assert share["process/per_batch_factor"] == pytest.approx(1 + 0.2 * share["process/least_steps"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -11,27 +12,24 @@ from hypothesis import strategies as st
 
 from reuse_sim.errors import InputError
 from reuse_sim.joint import derivation
-from reuse_sim.joint.derivation import Way, Workload
+from reuse_sim.joint.derivation import Workload, way
 
 THINGS = ("a", "b", "c", "d", "e")
 costs = st.sampled_from([0.0, 1.0, 2.0, 3.0, 5.0, 8.0])
 things = st.sets(st.sampled_from(THINGS), max_size=3)
-ways = st.builds(
-    lambda inputs, outputs, bits, once, batch, question: (inputs, outputs, bits, once, batch, question),
-    things, things.filter(bool), costs, costs, costs, costs,
-)  # fmt: skip
+ways = st.builds(way, st.just(""), things, things.filter(bool), costs, once=costs, batch=costs, question=costs)
 workloads = st.builds(Workload, st.sampled_from([1.0, 4.0]), st.sampled_from([1.0, 16.0]))
 
 
 @st.composite
 def problems(draw):
     """Up to seven ways whose inputs all come from somewhere, and targets that can be derived."""
-    made = [Way(f"w{i}", *w) for i, w in enumerate(draw(st.lists(ways, min_size=1, max_size=7)))]
-    given_ = frozenset().union(*(w.outputs for w in made))
-    made = [Way(w.name, w.inputs & given_, w.outputs, w.bits, w.once, w.batch, w.question) for w in made]
+    drawn = draw(st.lists(ways, min_size=1, max_size=7))
+    given_ = frozenset().union(*(w.outputs for w in drawn))
+    made = [replace(w, name=f"w{i}", inputs=w.inputs & given_) for i, w in enumerate(drawn)]
     had = sorted(derivation.obtainable(made))
     if not had:
-        made.append(Way("start", (), ("a",), 1.0))
+        made.append(way("start", (), ("a",), 1.0))
         had = ["a"]
     return made, draw(st.sets(st.sampled_from(had), min_size=1, max_size=3))
 
@@ -73,8 +71,8 @@ def test_a_derivation_can_be_taken_in_its_order_and_costs_what_its_ways_cost(pro
 
 def test_what_two_steps_share_is_paid_once():
     """Apart, f and H cost 6 + 6; both from s, 10 + 1 + 1. A search that pays s twice would find 12."""
-    made = [Way("f", (), ("f",), 6.0), Way("H", (), ("H",), 6.0), Way("s", (), ("s",), 9.0),
-            Way("f of s", ("s",), ("f",), 1.0), Way("H of s", ("s",), ("H",), 1.0)]
+    made = [way("f", (), ("f",), 6.0), way("H", (), ("H",), 6.0), way("s", (), ("s",), 9.0),
+            way("f of s", ("s",), ("f",), 1.0), way("H of s", ("s",), ("H",), 1.0)]
     found = derivation.shortest(made, ("f", "H"), derivation.per_question())
     assert found.bits == 11 and set(found.names) == {"s", "f of s", "H of s"}
     assert derivation.shortest(made, ("f",), derivation.per_question()).names == ("f",)
@@ -82,9 +80,9 @@ def test_what_two_steps_share_is_paid_once():
 
 def test_the_cheapest_way_depends_on_how_long_it_is_kept():
     """Reading θ2 costs bits alone; rerunning its training costs FLOPs once; a network per batch, at every batch."""
-    made = [Way("f", (), ("f",), 10.0, question=1.0), Way("read", (), ("H",), 30.0, question=2.0),
-            Way("rerun", ("f",), ("H",), 0.0, once=1000.0, question=2.0),
-            Way("each batch", ("f",), ("H",), 1.0, batch=100.0, question=2.0)]
+    made = [way("f", (), ("f",), 10.0, question=1.0), way("read", (), ("H",), 30.0, question=2.0),
+            way("rerun", ("f",), ("H",), 0.0, once=1000.0, question=2.0),
+            way("each batch", ("f",), ("H",), 1.0, batch=100.0, question=2.0)]
     pick = {name: derivation.cheapest(made, ("f", "H"), load, 20.0).names[-1] for name, load in {
         "question": derivation.per_question(), "batch": derivation.per_batch(64),
         "run": derivation.per_run(100, 64)}.items()}  # fmt: skip
@@ -97,13 +95,13 @@ def test_the_cheapest_way_depends_on_how_long_it_is_kept():
 def test_the_graph_is_bipartite_with_ways_between_things():
     import networkx
 
-    drawn = derivation.graph([Way("learn", ("f", "init"), ("H",), 1.0), Way("f", (), ("f",)), Way("i", (), ("init",))])
+    drawn = derivation.graph([way("learn", ("f", "init"), ("H",), 1.0), way("f", (), ("f",)), way("i", (), ("init",))])
     assert networkx.is_bipartite(drawn) and drawn.number_of_nodes() == 6 and drawn.number_of_edges() == 5
     assert drawn.nodes["way", "learn"]["way"].bits == 1 and drawn.nodes["thing", "H"]["kind"] == "thing"
 
 
-ONE = Way("f", (), ("f",), 1.0)
-LOOP = (Way("x", ("y",), ("x",)), Way("y", ("x",), ("y",)))
+ONE = way("f", (), ("f",), 1.0)
+LOOP = (way("x", ("y",), ("x",)), way("y", ("x",), ("y",)))
 
 
 @pytest.mark.parametrize(
@@ -111,16 +109,16 @@ LOOP = (Way("x", ("y",), ("x",)), Way("y", ("x",), ("y",)))
     [
         (lambda: derivation.shortest([ONE], ("g",), Workload()), "targets: got 'g'.*No way leads to it"),
         (lambda: derivation.shortest([ONE, *LOOP], ("f", "x"), Workload()), "targets: got 'x'.*missing: y"),
-        (lambda: derivation.shortest([ONE, Way("h", ("init",), ("H",))], ("f",), Workload()), "way h: inputs: got 'init'"),
+        (lambda: derivation.shortest([ONE, way("h", ("init",), ("H",))], ("f",), Workload()), "inputs: got 'init'"),
         (lambda: derivation.shortest([ONE, ONE], ("f",), Workload()), "two called 'f'"),
         (lambda: derivation.shortest([ONE], (), Workload()), "targets: got nothing"),
         (lambda: derivation.cheapest([ONE], ("f",), Workload(), math.nan), "bit_price"),
-        (lambda: Way("f", (), (), 1.0), "way f: outputs"),
-        (lambda: Way("f", (), "f", 1.0), "way f: outputs.*names of things"),
-        (lambda: Way("f", (), ("f",), math.nan), "way f: bits: got nan"),
-        (lambda: Way("f", (), ("f",), 1.0, once=-1.0), "way f: once: got -1"),
-        (lambda: Way("f", (), ("f",), 1.0, batch=math.inf), "way f: batch: got inf"),
-        (lambda: derivation.front([Way(f"w{i}", (), (f"t{i}",)) for i in range(25)], [f"t{i}" for i in range(25)],
+        (lambda: way("f", (), (), 1.0), "way f: outputs"),
+        (lambda: way("f", (), "f", 1.0), "way f: outputs.*names of things"),
+        (lambda: way("f", (), ("f",), math.nan), "way f: bits: got nan"),
+        (lambda: way("f", (), ("f",), 1.0, once=-1.0), "way f: once: got -1"),
+        (lambda: way("f", (), ("f",), 1.0, batch=math.inf), "way f: batch: got inf"),
+        (lambda: derivation.front([way(f"w{i}", (), (f"t{i}",)) for i in range(25)], [f"t{i}" for i in range(25)],
                                   Workload()), "at most 24"),
     ],
 )  # fmt: skip

@@ -121,7 +121,7 @@ def test_the_premium_as_measured_on_the_line_is_the_formula_and_nothing_beyond_i
 
 
 def noisy_descent(batch: int) -> int:
-    """Steps in which L = ½|θ|² falls from 25 to 1 in 50 dimensions, a twentieth of the best rate to a step, trΣ = 450."""
+    """Steps in which L = ½|θ|² falls from 25 to 1 in 50 dimensions, at a twentieth of the best rate, trΣ = 450."""
     g = stream(0, f"descent/{batch}")
     theta = torch.ones(512, 50, dtype=torch.float64)
     for step in range(10_000):
