@@ -66,7 +66,8 @@ METRICS = (
     Metric("joint/correction_bits", "bits", "The parameters by their difference to the fresh human nearest to H."),
     Metric("joint/first_correction_bits", "bits", "The same to the first fresh human."),
     Metric("joint/saved_coded_share", "share", "Of the parameters' bits, what the index saves.", headline=True),
-    Metric("joint/saved_by_correction_share", "share", "What the shorter of both differences saves."),
+    Metric("joint/saved_by_nearest_share", "share", "What the difference to the nearest saves."),
+    Metric("joint/saved_by_first_share", "share", "What the difference to the first saves.", headline=True),
     Metric("joint/median_distance", "", "Median distance of fresh humans from the ball's centre, as δ is.",
            headline=True),
     Metric("joint/nearest_distance", "", "That of the nearest."),
@@ -164,8 +165,11 @@ def summary(
     given = max(counted["bits"], 0.0) if counted["hits"] else None
     s = special["bits"] if special["bound"] == "two-sided" else None
     saved = None if bits is None else (0.0 if given is None else bits - given)
-    weights, index = codes.get("weights"), codes.get("index")
-    corrections = [c for c in (codes.get("nearest"), codes.get("first")) if c is not None]
+    weights = codes.get("weights")
+
+    def by(what: str) -> float | None:
+        return 1 - codes[what] / weights if weights else None
+
     return {
         "joint/outright_bits": bits,
         "joint/given_bits": given,
@@ -177,11 +181,12 @@ def summary(
         "joint/saved_over_specialness": saved / s if saved is not None and s else None,
         "joint/apart_share": abs(saved - s) / s if saved is not None and s and given is not None else None,
         "joint/weights_bits": weights,
-        "joint/index_bits": index,
+        "joint/index_bits": codes.get("index"),
         "joint/correction_bits": codes.get("nearest"),
         "joint/first_correction_bits": codes.get("first"),
-        "joint/saved_coded_share": 1 - index / weights if weights and index is not None else None,
-        "joint/saved_by_correction_share": 1 - min(corrections) / weights if weights and corrections else None,
+        "joint/saved_coded_share": by("index"),
+        "joint/saved_by_nearest_share": by("nearest"),
+        "joint/saved_by_first_share": by("first"),
         **counted["metrics"],
     }
 

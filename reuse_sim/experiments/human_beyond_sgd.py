@@ -62,7 +62,8 @@ METRICS = (
     Metric("rederive/told_share", "share", "Bits of θ2 that scans told."),
     Metric("joint/outright_bits", "bits", "Bits of H outright; none where the sampler did not reach the ball."),
     Metric("joint/given_bits", "bits", "Bits of H given learners; none where none of them is in the ball."),
-    Metric("joint/saved_share", "share", "What learners save; 0 where none is in the ball.", headline=True),
+    Metric("joint/saved_share", "share", "What learners save of the bits outright, as written where the sampler did not "
+           "reach the ball; 0 where no learner is in it.", headline=True),
     Metric("joint/censored", "share", "Worlds where no learner is in the ball.", headline=True),
     Metric("joint/weights_bits", "bits", "A network in the ball by its parameters, as written."),
     Metric("joint/saved_coded_share", "share", "What the shorter of an index and a difference to the nearest learner "
@@ -73,13 +74,14 @@ METRICS = (
     Metric("specialness/found", "share", "Worlds where S was reached, and a second run agrees.", headline=True),
     Metric("joint/saving_fall", "share", "By how much of the plain humans' saving this one's is less.",
            r"1-\sum\mathrm{saved}/\sum\mathrm{saved}_{\mathrm{plain}}", pooled=True, headline=True),
+    Metric("joint/coded_fall", "share", "The same of `joint/saved_coded_share`.", pooled=True, headline=True),
     Metric("specialness/found_fall", "share", "The same of `specialness/found`.", pooled=True, headline=True),
     Metric("joint/mass_found_fall", "share", "The same of `joint/mass_found`.", pooled=True, headline=True),
     Metric("human/on_fit", "R² or accuracy", "Fit of the human to f, on-distribution."),
     Metric("human/off_fit", "R² or accuracy", "Fit of the human to f, off-distribution."),
 )  # fmt: skip
-FALLS = {"joint/saving_fall": "joint/saved_share", "specialness/found_fall": "specialness/found",
-         "joint/mass_found_fall": "joint/mass_found"}  # fmt: skip
+FALLS = {"joint/saving_fall": "joint/saved_share", "joint/coded_fall": "joint/saved_coded_share",
+         "specialness/found_fall": "specialness/found", "joint/mass_found_fall": "joint/mass_found"}  # fmt: skip
 
 
 class Config(BaseModel):
@@ -209,7 +211,8 @@ def summary(bits: Mapping[str, Any]) -> dict[str, float | None]:
     return {
         "joint/outright_bits": outright,
         "joint/given_bits": given,
-        "joint/saved_share": 0.0 if given is None else (1 - given / outright if outright else None),
+        # Outright as written where the sampler did not arrive: without those worlds only what saved nothing would count.
+        "joint/saved_share": 0.0 if given is None else 1 - given / (outright or weights),
         "joint/censored": float(given is None),
         "joint/weights_bits": weights,
         "joint/saved_coded_share": 1 - coded / weights,

@@ -81,7 +81,8 @@ def test_the_summary_of_planted_figures() -> None:
     assert said["joint/saved_over_specialness"] == pytest.approx(1.8)
     assert said["joint/apart_share"] == pytest.approx(0.8)
     assert said["joint/saved_coded_share"] == pytest.approx(0.9)
-    assert said["joint/saved_by_correction_share"] == pytest.approx(0.4)
+    assert said["joint/saved_by_nearest_share"] == pytest.approx(0.4)
+    assert said["joint/saved_by_first_share"] == pytest.approx(0.2)
     none = summary(*mass, counted(0), {})
     assert none["joint/censored"] == 1 and none["joint/given_bits"] is None and none["joint/apart_share"] is None
     assert none["joint/saved_share"] == 0  # told outright: a lower bound …

@@ -67,14 +67,15 @@ def test_the_summary_of_planted_bits() -> None:
     assert none["joint/saved_share"] == 0 and none["joint/given_bits"] is None and none["joint/outright_bits"] is None
     assert none["joint/mass_found"] == 0 and none["joint/saved_coded_share"] == pytest.approx(0.3)
     assert summary(planted(hits=0, index=101, correction=150.0))["joint/saved_coded_share"] == 0
-    assert summary(planted(mass=[said(40.0, "lower")] * 2))["joint/saved_share"] is None
+    assert summary(planted(mass=[said(40.0, "lower")] * 2))["joint/saved_share"] == pytest.approx(0.96)  # as written
     second = summary(planted(mass=[said(40.0, "lower"), said(50.0)]))
     assert second["joint/saved_share"] == pytest.approx(0.92) and second["joint/mass_found"] == 0
 
 
 def test_a_fall_is_pooled_and_of_what_plain_humans_have() -> None:
     def arm(saved: float | None, found: float) -> Measured:
-        values = {"joint/saved_share": saved, "specialness/found": found, "joint/mass_found": 1.0}
+        values = {"joint/saved_share": saved, "specialness/found": found, "joint/mass_found": 1.0,
+                  "joint/saved_coded_share": 0.5}  # fmt: skip
         return Measured(dict.fromkeys((m.name for m in human_beyond_sgd.METRICS), None) | values, {}, "")
 
     fallen = compared(arm(0.2, 0.0), arm(0.8, 1.0))
