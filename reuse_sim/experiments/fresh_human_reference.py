@@ -71,6 +71,8 @@ METRICS = (
     Metric("joint/median_distance", "", "Median distance of fresh humans from the ball's centre, as δ is.",
            headline=True),
     Metric("joint/nearest_distance", "", "That of the nearest."),
+    Metric("joint/trainings", "", "Fresh humans that the sender trains until one is in the ball; all where none is. Who "
+           "reads the index trains one."),
     Metric("joint/nearest_own", "R²", "How the nearest fresh human's failure predicts H's, off-distribution.",
            r"R^2(P-f,\,H-f)"),
     Metric("joint/sibling_own", "R²", "How a sibling's failure predicts H's, off-distribution."),
@@ -224,9 +226,12 @@ def count(
     """How many fresh humans are in the ball, how far all are from H, and how they fail off-distribution."""
     scene, theta = Scene(people, config, seed), pool.tensors["theta"].double()
     said = frequency.estimate_from(theta, scene.problem())
-    distance, order = scene.distances(theta).sort()
+    apart = scene.distances(theta)
+    distance, order = apart.sort()
+    first = fresh.first_within(apart, config["tolerance"])
     fits = {f"human/{kind}_fit": scene.fit(kind) for kind in ("on", "off")}
     metrics = {"joint/median_distance": float(distance.median()), "joint/nearest_distance": float(distance[0]),
+               "joint/trainings": float(len(theta) if first is None else first + 1),
                "human/consistency": scene.consistency(), **scene.failures(theta, int(order[0])), **fits}
     known = {"bits": said.bits, "least": said.low, "most": said.high, "bound": said.bound, "counting": said.status,
              "hits": said.diagnostics["hits"], "draws": said.diagnostics["draws"]}

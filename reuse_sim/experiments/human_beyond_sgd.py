@@ -62,8 +62,8 @@ METRICS = (
     Metric("rederive/told_share", "share", "Bits of θ2 that scans told."),
     Metric("joint/outright_bits", "bits", "Bits of H outright; none where the sampler did not reach the ball."),
     Metric("joint/given_bits", "bits", "Bits of H given learners; none where none of them is in the ball."),
-    Metric("joint/saved_share", "share", "What learners save of the bits outright, as written where the sampler did not "
-           "reach the ball; 0 where no learner is in it.", headline=True),
+    Metric("joint/saved_share", "share", "What learners save of the bits outright, as written where the sampler did "
+           "not reach the ball; 0 where no learner is in it.", headline=True),
     Metric("joint/censored", "share", "Worlds where no learner is in the ball.", headline=True),
     Metric("joint/weights_bits", "bits", "A network in the ball by its parameters, as written."),
     Metric("joint/saved_coded_share", "share", "What the shorter of an index and a difference to the nearest learner "
@@ -211,7 +211,7 @@ def summary(bits: Mapping[str, Any]) -> dict[str, float | None]:
     return {
         "joint/outright_bits": outright,
         "joint/given_bits": given,
-        # Outright as written where the sampler did not arrive: without those worlds only what saved nothing would count.
+        # As written where the sampler did not arrive: without those worlds only those that save nothing would count.
         "joint/saved_share": 0.0 if given is None else 1 - given / (outright or weights),
         "joint/censored": float(given is None),
         "joint/weights_bits": weights,
