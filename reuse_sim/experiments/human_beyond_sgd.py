@@ -18,18 +18,17 @@ from torch import Tensor
 
 from reuse_sim.artifacts import Store, Stored
 from reuse_sim.errors import InputError, Refusal
-from reuse_sim.experiments.fresh_human_reference import Scene, plain
+from reuse_sim.experiments.balls import Scene, plain, written
 from reuse_sim.experiments.scene import training_bytes
 from reuse_sim.humans.distilled import Family
 from reuse_sim.inheritance import observed
 from reuse_sim.joint import fresh
 from reuse_sim.leaks import drip, fixed
 from reuse_sim.leaks.codec import field_scale
-from reuse_sim.ledger import quantised
 from reuse_sim.plugins import STRICT, Plugin, plugin
 from reuse_sim.record import Measured, Metric
 from reuse_sim.rng import stream, streams
-from reuse_sim.specialness import estimate, frequency, symmetry
+from reuse_sim.specialness import estimate, frequency
 from reuse_sim.types import BITS, World
 
 AGREES_BITS, AGREES_SHARE = 3.0, 0.1
@@ -207,7 +206,7 @@ def summary(bits: Mapping[str, Any]) -> dict[str, float | None]:
     mass, special, hits = bits["mass"], bits["special"], bits["hits"]
     outright = next((run["bits"] for run in mass if reached(run)), None)
     given = max(bits["given"], 0.0) if hits else None
-    weights, coded = bits["weights"], min(bits["weights"], bits["index"], bits["correction"])
+    weights, coded = bits["weights"], min(bits["weights"], bits["index"], bits["nearest"])
     return {
         "joint/outright_bits": outright,
         "joint/given_bits": given,
@@ -325,18 +324,9 @@ def weigh(
 
     near = scene.counting(config["learner"].build().net(scene.world))
     counted, distance = frequency.estimate_from(theta, near), near.cost(theta)
-    human, sd, copies = scene.theta_human[0].double(), net.prior_sd(torch.float64), symmetry.of_net(net)
-    weights = quantised.shortest(human, sd, whole.cost, config["tolerance"]).bits
-    index = fresh.first_within(distance, config["tolerance"])
-
-    def align(thetas: Tensor, centre: Tensor) -> Tensor:
-        return sd * copies.align(thetas / sd, centre / sd) if copies else thetas
-
-    i = int(distance.argmin())
-    told = fresh.correct(net, human, theta[i], i, align, quantised.shortest, whole.cost, config["tolerance"])
+    codes = written(whole, net, scene.theta_human[0], theta, distance)
     return {}, {
         "mass": twice(whole, "mass"), "special": twice(special, "special"), "given": counted.bits,
-        "given_least": counted.low, "hits": counted.diagnostics["hits"], "weights": weights,
-        "index": len(fresh.write_index(index)) + (weights if index is None else 0), "correction": told.bits,
+        "given_least": counted.low, "hits": counted.diagnostics["hits"], **codes,
         "median_distance": float(distance.median()), "nearest_distance": float(distance.min()),
     }  # fmt: skip

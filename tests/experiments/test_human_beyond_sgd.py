@@ -56,7 +56,7 @@ def test_the_table_knows_the_share_that_occupancy_says_and_with_all_of_it_the_hu
 
 def planted(**changes: Any) -> dict[str, Any]:
     return {"mass": [said(40.0), said(41.0)], "special": [said(20.0), said(21.0)], "given": 4.0, "hits": 3,
-            "weights": 100, "index": 12, "correction": 70.0} | changes  # fmt: skip
+            "weights": 100, "index": 12, "nearest": 70.0} | changes  # fmt: skip
 
 
 def test_the_summary_of_planted_bits() -> None:
@@ -66,7 +66,7 @@ def test_the_summary_of_planted_bits() -> None:
     none = summary(planted(hits=0, index=101, mass=[said(40.0, "lower"), said(41.0, "none")]))
     assert none["joint/saved_share"] == 0 and none["joint/given_bits"] is None and none["joint/outright_bits"] is None
     assert none["joint/mass_found"] == 0 and none["joint/saved_coded_share"] == pytest.approx(0.3)
-    assert summary(planted(hits=0, index=101, correction=150.0))["joint/saved_coded_share"] == 0
+    assert summary(planted(hits=0, index=101, nearest=150.0))["joint/saved_coded_share"] == 0
     assert summary(planted(mass=[said(40.0, "lower")] * 2))["joint/saved_share"] == pytest.approx(0.96)  # as written
     second = summary(planted(mass=[said(40.0, "lower"), said(50.0)]))
     assert second["joint/saved_share"] == pytest.approx(0.92) and second["joint/mass_found"] == 0
