@@ -63,6 +63,7 @@ METRICS = (
     Metric("joint/given_bits", "bits", "Bits of H given learners; none where none of them is in the ball."),
     Metric("joint/saved_share", "share", "What learners save of the bits outright, as written where the sampler did "
            "not reach the ball; 0 where no learner is in it.", headline=True),
+    Metric("joint/saved_most_share", "share", "What they save at most, by the lower 90 % limit of bits given them."),
     Metric("joint/censored", "share", "Worlds where no learner is in the ball.", headline=True),
     Metric("joint/weights_bits", "bits", "A network in the ball by its parameters, as written."),
     Metric("joint/saved_coded_share", "share", "What the shorter of an index and a difference to the nearest learner "
@@ -71,16 +72,24 @@ METRICS = (
            headline=True),
     Metric("specialness/bits", "bits", "S at 1.25 times the human's own error; none where it was not reached."),
     Metric("specialness/found", "share", "Worlds where S was reached, and a second run agrees.", headline=True),
-    Metric("joint/saving_fall", "share", "By how much of the plain humans' saving this one's is less.",
+    Metric("joint/saving_fall", "share", "By how much of the plain humans' saving this one's is less, with the "
+           "learners there are: at most, where none is in the ball.",
            r"1-\sum\mathrm{saved}/\sum\mathrm{saved}_{\mathrm{plain}}", pooled=True, headline=True),
+    Metric("joint/saving_least_fall", "share", "By how much of it what this one's is at most is less.", pooled=True),
     Metric("joint/coded_fall", "share", "The same of `joint/saved_coded_share`.", pooled=True, headline=True),
     Metric("specialness/found_fall", "share", "The same of `specialness/found`.", pooled=True, headline=True),
     Metric("joint/mass_found_fall", "share", "The same of `joint/mass_found`.", pooled=True, headline=True),
     Metric("human/on_fit", "R² or accuracy", "Fit of the human to f, on-distribution."),
     Metric("human/off_fit", "R² or accuracy", "Fit of the human to f, off-distribution."),
 )  # fmt: skip
-FALLS = {"joint/saving_fall": "joint/saved_share", "joint/coded_fall": "joint/saved_coded_share",
-         "specialness/found_fall": "specialness/found", "joint/mass_found_fall": "joint/mass_found"}  # fmt: skip
+FALLS = {
+    "joint/saving_fall": ("joint/saved_share", "joint/saved_share"),
+    "joint/saving_least_fall": ("joint/saved_most_share", "joint/saved_share"),
+    "joint/coded_fall": ("joint/saved_coded_share", "joint/saved_coded_share"),
+    "specialness/found_fall": ("specialness/found", "specialness/found"),
+    "joint/mass_found_fall": ("joint/mass_found", "joint/mass_found"),
+}
+"""What is compared with what of the plain humans."""  # fmt: skip
 
 
 class Config(BaseModel):
@@ -173,8 +182,8 @@ def measure(name: str, config: Config, seed: int, store: Store) -> Measured:
 def compared(this: Measured, other: Measured) -> Measured:
     """With the falls against another arm of the same world, pooled over worlds; None where one is not told."""
     metrics, parts = dict(this.metrics), dict(this.diagnostics)
-    for name, source in FALLS.items():
-        now, then = this.metrics[source], other.metrics[source]
+    for name, (ours, theirs) in FALLS.items():
+        now, then = this.metrics[ours], other.metrics[theirs]
         if now is not None and then is not None:
             metrics[name] = 1 - now / then if then else None
             parts |= {f"{name}/numerator": then - now, f"{name}/denominator": then}
@@ -212,6 +221,7 @@ def summary(bits: Mapping[str, Any]) -> dict[str, float | None]:
         "joint/given_bits": given,
         # As written where the sampler did not arrive: without those worlds only those that save nothing would count.
         "joint/saved_share": 0.0 if given is None else 1 - given / (outright or weights),
+        "joint/saved_most_share": 1 - bits["given_least"] / (outright or weights),
         "joint/censored": float(given is None),
         "joint/weights_bits": weights,
         "joint/saved_coded_share": 1 - coded / weights,
