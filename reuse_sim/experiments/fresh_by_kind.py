@@ -17,7 +17,8 @@ from torch import Tensor
 
 from reuse_sim.artifacts import Store, Stored
 from reuse_sim.errors import Refusal
-from reuse_sim.experiments.fresh_human_reference import Scene, Where, check_regression, plain, train_fresh
+from reuse_sim.experiments.balls import Scene, Where, check_regression, plain
+from reuse_sim.experiments.fresh_human_reference import train_fresh
 from reuse_sim.experiments.scene import training_bytes
 from reuse_sim.joint import fresh
 from reuse_sim.plugins import STRICT, Plugin, plugin

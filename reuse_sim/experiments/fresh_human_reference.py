@@ -10,30 +10,18 @@ import hashlib
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-import torch
 from pydantic import BaseModel, Field
 from torch import Tensor
 
 from reuse_sim.artifacts import Store, Stored
-from reuse_sim.errors import InputError, Refusal
+from reuse_sim.errors import Refusal
+from reuse_sim.experiments.balls import Centre, Scene, Where, check_regression, plain, written
 from reuse_sim.experiments.scene import training_bytes
-from reuse_sim.inheritance import observed
 from reuse_sim.joint import fresh
-from reuse_sim.ledger import quantised
-from reuse_sim.nets import Mlp
 from reuse_sim.plugins import STRICT, Plugin, plugin
 from reuse_sim.record import Measured, Metric
 from reuse_sim.rng import stream
-from reuse_sim.specialness import DiagonalNormal, Problem, estimate, frequency, symmetry
-from reuse_sim.specialness.human import squared_gradient, words
-from reuse_sim.types import Estimate, World
-
-SIBLINGS = 256
-"""Fresh humans that stand for siblings where failures are compared."""
-ASKED = 1024
-"""Off-distribution questions on which failures are compared."""
-Where = Literal["on", "on_and_off"]
-Centre = Literal["human", "teacher"]
+from reuse_sim.specialness import estimate, frequency
 
 METHOD = (
     "A teacher f is drawn, a human H learns it, and so do thousands of fresh humans from other starts and questions. "
@@ -66,10 +54,13 @@ METRICS = (
     Metric("joint/correction_bits", "bits", "The parameters by their difference to the fresh human nearest to H."),
     Metric("joint/first_correction_bits", "bits", "The same to the first fresh human."),
     Metric("joint/saved_coded_share", "share", "Of the parameters' bits, what the index saves.", headline=True),
-    Metric("joint/saved_by_correction_share", "share", "What the shorter of both differences saves."),
+    Metric("joint/saved_by_nearest_share", "share", "What the difference to the nearest saves."),
+    Metric("joint/saved_by_first_share", "share", "What the difference to the first saves.", headline=True),
     Metric("joint/median_distance", "", "Median distance of fresh humans from the ball's centre, as δ is.",
            headline=True),
     Metric("joint/nearest_distance", "", "That of the nearest."),
+    Metric("joint/trainings", "", "Fresh humans that the sender trains until one is in the ball; all where none is. "
+           "Who reads the index trains one."),
     Metric("joint/nearest_own", "R²", "How the nearest fresh human's failure predicts H's, off-distribution.",
            r"R^2(P-f,\,H-f)"),
     Metric("joint/sibling_own", "R²", "How a sibling's failure predicts H's, off-distribution."),
@@ -102,13 +93,6 @@ class Config(BaseModel):
 def check(arms: Mapping[str, Config]) -> None:
     """Raises InputError where an arm's world asks for no number."""
     check_regression(arms)
-
-
-def check_regression(arms: Mapping[str, Any]) -> None:
-    """Raises InputError where an arm's `world` asks for no number: distances are mean squares."""
-    for name, arm in arms.items():
-        if (kind := arm.world.build().kind) != "regression":
-            raise InputError(f"arm {name}: world", f"a {kind}", "a regression, such as radius")
 
 
 def cell(arms: Mapping[str, Config], seed: int, store: Store) -> Mapping[str, Measured]:
@@ -164,8 +148,12 @@ def summary(
     given = max(counted["bits"], 0.0) if counted["hits"] else None
     s = special["bits"] if special["bound"] == "two-sided" else None
     saved = None if bits is None else (0.0 if given is None else bits - given)
-    weights, index = codes.get("weights"), codes.get("index")
-    corrections = [c for c in (codes.get("nearest"), codes.get("first")) if c is not None]
+    weights = codes.get("weights")
+
+    def by(bits: float | None) -> float | None:
+        return 1 - bits / weights if weights and bits is not None else None
+
+    first = codes["others"][0] if weights else None
     return {
         "joint/outright_bits": bits,
         "joint/given_bits": given,
@@ -177,11 +165,12 @@ def summary(
         "joint/saved_over_specialness": saved / s if saved is not None and s else None,
         "joint/apart_share": abs(saved - s) / s if saved is not None and s and given is not None else None,
         "joint/weights_bits": weights,
-        "joint/index_bits": index,
+        "joint/index_bits": codes.get("index"),
         "joint/correction_bits": codes.get("nearest"),
-        "joint/first_correction_bits": codes.get("first"),
-        "joint/saved_coded_share": 1 - index / weights if weights and index is not None else None,
-        "joint/saved_by_correction_share": 1 - min(corrections) / weights if weights and corrections else None,
+        "joint/first_correction_bits": first,
+        "joint/saved_coded_share": by(codes.get("index")),
+        "joint/saved_by_nearest_share": by(codes.get("nearest")),
+        "joint/saved_by_first_share": by(first),
         **counted["metrics"],
     }
 
@@ -219,9 +208,12 @@ def count(
     """How many fresh humans are in the ball, how far all are from H, and how they fail off-distribution."""
     scene, theta = Scene(people, config, seed), pool.tensors["theta"].double()
     said = frequency.estimate_from(theta, scene.problem())
-    distance, order = scene.distances(theta).sort()
+    apart = scene.distances(theta)
+    distance, order = apart.sort()
+    first = fresh.first_within(apart, config["tolerance"])
     fits = {f"human/{kind}_fit": scene.fit(kind) for kind in ("on", "off")}
     metrics = {"joint/median_distance": float(distance.median()), "joint/nearest_distance": float(distance[0]),
+               "joint/trainings": float(len(theta) if first is None else first + 1),
                "human/consistency": scene.consistency(), **scene.failures(theta, int(order[0])), **fits}
     known = {"bits": said.bits, "least": said.low, "most": said.high, "bound": said.bound, "counting": said.status,
              "hits": said.diagnostics["hits"], "draws": said.diagnostics["draws"]}
@@ -233,124 +225,4 @@ def code(
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Bits really written of H outright, by an index of a fresh human, and by differences to two of them."""
     scene, theta = Scene(people, config, seed), pool.tensors["theta"].double()
-    problem, net = scene.problem(), scene.net
-    human, sd = scene.theta_human[0].double(), net.prior_sd(torch.float64)
-    copies = symmetry.of_net(net)
-    distance = scene.distances(theta)
-    weights = quantised.shortest(human, sd, problem.cost, config["tolerance"]).bits
-    index = fresh.first_within(distance, config["tolerance"])
-    written = len(fresh.write_index(index)) + (weights if index is None else 0)
-
-    def align(thetas: Tensor, centre: Tensor) -> Tensor:
-        return sd * copies.align(thetas / sd, centre / sd) if copies else thetas
-
-    def corrected(i: int) -> float:
-        return fresh.correct(net, human, theta[i], i, align, quantised.shortest, problem.cost, config["tolerance"]).bits
-
-    return {}, {"weights": weights, "index": written, "first_hit": index, "first": corrected(0),
-                "nearest": corrected(int(distance.argmin()))}
-
-
-# Parts -----------------------------------------------------------------------------------------------
-
-
-class Scene:
-    """One world's human, the questions of the ball, and what is in it."""
-
-    def __init__(self, people: Stored, config: Mapping[str, Any], seed: int) -> None:
-        self.config, self.seed = config, seed
-        self.world: World = config["world"].build()
-        self.net: Mlp = config["human"].build().net(self.world)
-        self.teacher, self.theta_human = people.tensors["theta_teacher"], people.tensors["theta_human"]
-        self.on = self.draw("on", config["questions"], "ball")
-        self.x = self.on if config["where"] == "on" else torch.cat(
-            [self.on, self.draw("off", config["questions"], "ball")])
-
-    def draw(self, kind: str, n: int, name: str) -> Tensor:
-        """Questions `(n, d)` on or off distribution, in float64."""
-        source = self.world.on_distribution if kind == "on" else self.world.off_distribution
-        return source(self.teacher, n, [stream(self.seed, f"{name}/{kind}/questions")])[0].double()
-
-    def right(self, x: Tensor) -> Tensor:
-        """f's answers to x `(n, d)`, `(n,)`."""
-        return self.world.answer(self.teacher.double(), x[None])[0]
-
-    def answers(self, theta: Tensor, x: Tensor) -> Tensor:
-        """Answers of humans θ `(N, p)` to x `(n, d)`, `(N, n)`."""
-        return answers(self.world, self.net, theta.double(), x)
-
-    def problem(self) -> Problem:
-        """The ball, about H or f, among networks like H."""
-        return self.counting(self.net)
-
-    def counting(self, net: Mlp) -> Problem:
-        """The same among networks of architecture `net`."""
-        f = self.right(self.x)
-        human = self.config["centre"] == "human"
-        kinds = "on-distribution" if self.config["where"] == "on" else "on- and off-distribution"
-        named = f"mean of (answer - {'H' if human else 'f'})²/var f over {len(self.x)} {kinds} questions"
-        target = self.answers(self.theta_human, self.x)[0] if human else f
-        return ball(self.world, net, self.x, target, float(f.var(correction=0)), self.config["tolerance"], named)
-
-    def distances(self, theta: Tensor) -> Tensor:
-        """Those of humans θ `(N, p)` from the centre, `(N,)`."""
-        return self.problem().cost(theta.double())
-
-    def consistency(self) -> float:
-        """H's own mean of (H − f)²/var f on the on-distribution questions."""
-        f = self.right(self.on)
-        return float((self.answers(self.theta_human, self.on)[0] - f).square().mean() / f.var(correction=0))
-
-    def fit(self, kind: str) -> float:
-        x = self.draw(kind, 4096, "ask")
-        return float(observed.r_squared(self.answers(self.theta_human, x), self.right(x)[None]))
-
-    def failures(self, theta: Tensor, nearest: int) -> dict[str, float]:
-        """How the failures of the nearest, of siblings and of their mean predict H's, off-distribution."""
-        x = self.draw("off", ASKED, "fail")
-        f = self.right(x)
-        human, near = (self.answers(t, x) - f for t in (self.theta_human, theta[nearest : nearest + 1]))
-        chosen = [i for i in range(min(len(theta), SIBLINGS + 1)) if i != nearest][:SIBLINGS]
-        siblings = (self.answers(theta[chosen], x) - f).unsqueeze(1)
-        own = {"joint/nearest_own": observed.r_squared(near, human),
-               "joint/sibling_own": observed.r_squared(siblings, human).mean(),
-               "joint/pooled_own": observed.r_squared(siblings.mean(0), human)}  # fmt: skip
-        mean = siblings.mean(0)
-        z = human - mean
-        own["joint/nearest_private"] = observed.inner(near - mean, z) / observed.inner(z, z)
-        return {name: float(value) for name, value in own.items()}
-
-
-def answers(world: World, net: Mlp, theta: Tensor, x: Tensor) -> Tensor:
-    """Answers of humans θ `(N, p)` to x `(n, d)`, `(N, n)`."""
-    # One θ, as samplers ask for it, without its leading dimension: plain products, half the time.
-    return world.human_answer(net, theta[0] if len(theta) == 1 else theta, x).reshape(len(theta), -1)
-
-
-def ball(
-    world: World, net: Mlp, x: Tensor, target: Tensor, variance: float, tolerance: float, consistency: str
-) -> Problem:
-    """Networks whose answers to x `(n, d)` are within a mean square of tolerance · variance of `target` `(n,)`.
-
-    The reference is the initialisation prior. In float64.
-    """
-
-    def squared(theta: Tensor) -> Tensor:
-        return (answers(world, net, theta, x) - target).square().mean(-1) / variance
-
-    return Problem(
-        dim=net.p,
-        reference=DiagonalNormal(net.prior_sd(torch.float64), f"initialisation prior of a {words(net)} human"),
-        cost=squared,
-        tolerance=tolerance,
-        consistency=consistency,
-        gradient=squared_gradient(world.human_answer, net, x, target, variance),
-        probe=lambda theta: answers(world, net, theta, x),
-        symmetry=symmetry.of_net(net),
-    )
-
-
-def plain(said: Estimate) -> dict[str, Any]:
-    """What of an estimate is kept."""
-    return {"bits": said.bits, "low": said.low, "high": said.high, "bound": said.bound, "status": said.status,
-            "level": said.level, "evaluations": said.evaluations}  # fmt: skip
+    return {}, written(scene.problem(), scene.net, scene.theta_human[0], theta, scene.distances(theta), (0,))

@@ -18,18 +18,17 @@ from torch import Tensor
 
 from reuse_sim.artifacts import Store, Stored
 from reuse_sim.errors import InputError, Refusal
-from reuse_sim.experiments.fresh_human_reference import Scene, plain
+from reuse_sim.experiments.balls import Scene, plain, written
 from reuse_sim.experiments.scene import training_bytes
 from reuse_sim.humans.distilled import Family
 from reuse_sim.inheritance import observed
 from reuse_sim.joint import fresh
 from reuse_sim.leaks import drip, fixed
 from reuse_sim.leaks.codec import field_scale
-from reuse_sim.ledger import quantised
 from reuse_sim.plugins import STRICT, Plugin, plugin
 from reuse_sim.record import Measured, Metric
 from reuse_sim.rng import stream, streams
-from reuse_sim.specialness import estimate, frequency, symmetry
+from reuse_sim.specialness import estimate, frequency
 from reuse_sim.types import BITS, World
 
 AGREES_BITS, AGREES_SHARE = 3.0, 0.1
@@ -62,7 +61,9 @@ METRICS = (
     Metric("rederive/told_share", "share", "Bits of θ2 that scans told."),
     Metric("joint/outright_bits", "bits", "Bits of H outright; none where the sampler did not reach the ball."),
     Metric("joint/given_bits", "bits", "Bits of H given learners; none where none of them is in the ball."),
-    Metric("joint/saved_share", "share", "What learners save; 0 where none is in the ball.", headline=True),
+    Metric("joint/saved_share", "share", "What learners save of the bits outright, as written where the sampler did "
+           "not reach the ball; 0 where no learner is in it.", headline=True),
+    Metric("joint/saved_most_share", "share", "What they save at most, by the lower 90 % limit of bits given them."),
     Metric("joint/censored", "share", "Worlds where no learner is in the ball.", headline=True),
     Metric("joint/weights_bits", "bits", "A network in the ball by its parameters, as written."),
     Metric("joint/saved_coded_share", "share", "What the shorter of an index and a difference to the nearest learner "
@@ -71,15 +72,24 @@ METRICS = (
            headline=True),
     Metric("specialness/bits", "bits", "S at 1.25 times the human's own error; none where it was not reached."),
     Metric("specialness/found", "share", "Worlds where S was reached, and a second run agrees.", headline=True),
-    Metric("joint/saving_fall", "share", "By how much of the plain humans' saving this one's is less.",
+    Metric("joint/saving_fall", "share", "By how much of the plain humans' saving this one's is less, with the "
+           "learners there are: at most, where none is in the ball.",
            r"1-\sum\mathrm{saved}/\sum\mathrm{saved}_{\mathrm{plain}}", pooled=True, headline=True),
+    Metric("joint/saving_least_fall", "share", "By how much of it what this one's is at most is less.", pooled=True),
+    Metric("joint/coded_fall", "share", "The same of `joint/saved_coded_share`.", pooled=True, headline=True),
     Metric("specialness/found_fall", "share", "The same of `specialness/found`.", pooled=True, headline=True),
     Metric("joint/mass_found_fall", "share", "The same of `joint/mass_found`.", pooled=True, headline=True),
     Metric("human/on_fit", "R² or accuracy", "Fit of the human to f, on-distribution."),
     Metric("human/off_fit", "R² or accuracy", "Fit of the human to f, off-distribution."),
 )  # fmt: skip
-FALLS = {"joint/saving_fall": "joint/saved_share", "specialness/found_fall": "specialness/found",
-         "joint/mass_found_fall": "joint/mass_found"}  # fmt: skip
+FALLS = {
+    "joint/saving_fall": ("joint/saved_share", "joint/saved_share"),
+    "joint/saving_least_fall": ("joint/saved_most_share", "joint/saved_share"),
+    "joint/coded_fall": ("joint/saved_coded_share", "joint/saved_coded_share"),
+    "specialness/found_fall": ("specialness/found", "specialness/found"),
+    "joint/mass_found_fall": ("joint/mass_found", "joint/mass_found"),
+}
+"""What is compared with what of the plain humans."""  # fmt: skip
 
 
 class Config(BaseModel):
@@ -172,8 +182,8 @@ def measure(name: str, config: Config, seed: int, store: Store) -> Measured:
 def compared(this: Measured, other: Measured) -> Measured:
     """With the falls against another arm of the same world, pooled over worlds; None where one is not told."""
     metrics, parts = dict(this.metrics), dict(this.diagnostics)
-    for name, source in FALLS.items():
-        now, then = this.metrics[source], other.metrics[source]
+    for name, (ours, theirs) in FALLS.items():
+        now, then = this.metrics[ours], other.metrics[theirs]
         if now is not None and then is not None:
             metrics[name] = 1 - now / then if then else None
             parts |= {f"{name}/numerator": then - now, f"{name}/denominator": then}
@@ -205,11 +215,13 @@ def summary(bits: Mapping[str, Any]) -> dict[str, float | None]:
     mass, special, hits = bits["mass"], bits["special"], bits["hits"]
     outright = next((run["bits"] for run in mass if reached(run)), None)
     given = max(bits["given"], 0.0) if hits else None
-    weights, coded = bits["weights"], min(bits["weights"], bits["index"], bits["correction"])
+    weights, coded = bits["weights"], min(bits["weights"], bits["index"], bits["nearest"])
     return {
         "joint/outright_bits": outright,
         "joint/given_bits": given,
-        "joint/saved_share": 0.0 if given is None else (1 - given / outright if outright else None),
+        # As written where the sampler did not arrive: without those worlds only those that save nothing would count.
+        "joint/saved_share": 0.0 if given is None else 1 - given / (outright or weights),
+        "joint/saved_most_share": 1 - bits["given_least"] / (outright or weights),
         "joint/censored": float(given is None),
         "joint/weights_bits": weights,
         "joint/saved_coded_share": 1 - coded / weights,
@@ -322,18 +334,9 @@ def weigh(
 
     near = scene.counting(config["learner"].build().net(scene.world))
     counted, distance = frequency.estimate_from(theta, near), near.cost(theta)
-    human, sd, copies = scene.theta_human[0].double(), net.prior_sd(torch.float64), symmetry.of_net(net)
-    weights = quantised.shortest(human, sd, whole.cost, config["tolerance"]).bits
-    index = fresh.first_within(distance, config["tolerance"])
-
-    def align(thetas: Tensor, centre: Tensor) -> Tensor:
-        return sd * copies.align(thetas / sd, centre / sd) if copies else thetas
-
-    i = int(distance.argmin())
-    told = fresh.correct(net, human, theta[i], i, align, quantised.shortest, whole.cost, config["tolerance"])
+    codes = written(whole, net, scene.theta_human[0], theta, distance)
     return {}, {
         "mass": twice(whole, "mass"), "special": twice(special, "special"), "given": counted.bits,
-        "given_least": counted.low, "hits": counted.diagnostics["hits"], "weights": weights,
-        "index": len(fresh.write_index(index)) + (weights if index is None else 0), "correction": told.bits,
+        "given_least": counted.low, "hits": counted.diagnostics["hits"], **codes,
         "median_distance": float(distance.median()), "nearest_distance": float(distance.min()),
     }  # fmt: skip

@@ -14,8 +14,9 @@ from scipy.stats import ncx2
 from reuse_sim.artifacts import Store
 from reuse_sim.errors import InputError
 from reuse_sim.experiments import fresh_by_kind, fresh_human_reference
+from reuse_sim.experiments.balls import Scene, ball
 from reuse_sim.experiments.fresh_by_kind import regressed, saved_share
-from reuse_sim.experiments.fresh_human_reference import ball, summary
+from reuse_sim.experiments.fresh_human_reference import summary
 from reuse_sim.nets import Mlp, first_output
 from reuse_sim.rng import stream
 from reuse_sim.specialness import estimate, frequency
@@ -76,12 +77,13 @@ def counted(hits: int, draws: int = 1024) -> dict[str, Any]:
 
 def test_the_summary_of_planted_figures() -> None:
     mass = {"bits": 40.0, "bound": "two-sided"}, {"bits": 20.0, "bound": "two-sided"}
-    said = summary(*mass, counted(64), {"weights": 100, "index": 10, "nearest": 60.0, "first": 80.0})
+    said = summary(*mass, counted(64), {"weights": 100, "index": 10, "nearest": 60.0, "others": [80.0]})
     assert said["joint/given_bits"] == 4 and said["joint/saved_share"] == pytest.approx(0.9)
     assert said["joint/saved_over_specialness"] == pytest.approx(1.8)
     assert said["joint/apart_share"] == pytest.approx(0.8)
     assert said["joint/saved_coded_share"] == pytest.approx(0.9)
-    assert said["joint/saved_by_correction_share"] == pytest.approx(0.4)
+    assert said["joint/saved_by_nearest_share"] == pytest.approx(0.4)
+    assert said["joint/saved_by_first_share"] == pytest.approx(0.2)
     none = summary(*mass, counted(0), {})
     assert none["joint/censored"] == 1 and none["joint/given_bits"] is None and none["joint/apart_share"] is None
     assert none["joint/saved_share"] == 0  # told outright: a lower bound …
@@ -110,6 +112,7 @@ def test_a_cell_says_everything_and_what_it_says_holds_together(tmp_path) -> Non
     codes = found["own"].diagnostics["codes"]
     assert own["joint/index_bits"] is not None and codes["first_hit"] is not None
     assert own["joint/index_bits"] < (own["joint/weights_bits"] or 0)
+    assert own["joint/trainings"] == codes["first_hit"] + 1 and tight.metrics["joint/trainings"] == 64
     assert fresh_human_reference.memory_bytes(arms) > 2**29
 
 
@@ -118,7 +121,7 @@ def test_what_the_nearest_says_of_the_humans_own_is_all_where_it_is_the_human(tm
     own = {"world": asked.world, "human": asked.human}
     people = store.stage("one_human", fresh_human_reference.train_human, config=own, seed=0)
     pool = store.stage("fresh", fresh_human_reference.train_fresh, config=own | {"count": 64, "of": "own"}, seed=0)
-    scene = fresh_human_reference.Scene(people, own | {"questions": 16, "where": "on"}, 0)
+    scene = Scene(people, own | {"questions": 16, "where": "on"}, 0)
     theta = torch.cat([pool.tensors["theta"], people.tensors["theta_human"]]).double()
     itself, others = scene.failures(theta, 64), [scene.failures(theta[:64], i) for i in range(64)]
     assert itself["joint/nearest_private"] == pytest.approx(1) and itself["joint/nearest_own"] == pytest.approx(1)

@@ -55,31 +55,34 @@ def test_the_table_knows_the_share_that_occupancy_says_and_with_all_of_it_the_hu
 
 
 def planted(**changes: Any) -> dict[str, Any]:
-    return {"mass": [said(40.0), said(41.0)], "special": [said(20.0), said(21.0)], "given": 4.0, "hits": 3,
-            "weights": 100, "index": 12, "correction": 70.0} | changes  # fmt: skip
+    return {"mass": [said(40.0), said(41.0)], "special": [said(20.0), said(21.0)], "given": 4.0, "given_least": 2.0,
+            "hits": 3, "weights": 100, "index": 12, "nearest": 70.0} | changes  # fmt: skip
 
 
 def test_the_summary_of_planted_bits() -> None:
     whole = summary(planted())
     assert whole["joint/saved_share"] == pytest.approx(0.9) and whole["joint/saved_coded_share"] == pytest.approx(0.88)
+    assert whole["joint/saved_most_share"] == pytest.approx(0.95)
     assert whole["joint/mass_found"] == whole["specialness/found"] == 1 and whole["joint/censored"] == 0
     none = summary(planted(hits=0, index=101, mass=[said(40.0, "lower"), said(41.0, "none")]))
     assert none["joint/saved_share"] == 0 and none["joint/given_bits"] is None and none["joint/outright_bits"] is None
     assert none["joint/mass_found"] == 0 and none["joint/saved_coded_share"] == pytest.approx(0.3)
-    assert summary(planted(hits=0, index=101, correction=150.0))["joint/saved_coded_share"] == 0
-    assert summary(planted(mass=[said(40.0, "lower")] * 2))["joint/saved_share"] is None
+    assert summary(planted(hits=0, index=101, nearest=150.0))["joint/saved_coded_share"] == 0
+    assert summary(planted(mass=[said(40.0, "lower")] * 2))["joint/saved_share"] == pytest.approx(0.96)  # as written
     second = summary(planted(mass=[said(40.0, "lower"), said(50.0)]))
     assert second["joint/saved_share"] == pytest.approx(0.92) and second["joint/mass_found"] == 0
 
 
 def test_a_fall_is_pooled_and_of_what_plain_humans_have() -> None:
     def arm(saved: float | None, found: float) -> Measured:
-        values = {"joint/saved_share": saved, "specialness/found": found, "joint/mass_found": 1.0}
+        values = {"joint/saved_share": saved, "specialness/found": found, "joint/mass_found": 1.0,
+                  "joint/saved_coded_share": 0.5, "joint/saved_most_share": 0.9}  # fmt: skip
         return Measured(dict.fromkeys((m.name for m in human_beyond_sgd.METRICS), None) | values, {}, "")
 
     fallen = compared(arm(0.2, 0.0), arm(0.8, 1.0))
     assert fallen.metrics["joint/saving_fall"] == pytest.approx(0.75)
     assert fallen.diagnostics["joint/saving_fall/numerator"] == pytest.approx(0.6)
+    assert fallen.metrics["joint/saving_least_fall"] == pytest.approx(-0.125)  # it may not have fallen at all
     assert fallen.metrics["specialness/found_fall"] == 1 and fallen.metrics["joint/mass_found_fall"] == 0
     never = compared(arm(0.2, 1.0), arm(0.0, 0.0))
     assert never.metrics["joint/saving_fall"] is None
