@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 import torch
@@ -42,8 +43,8 @@ SURE = 0.2
 """log ρ of a fresh start: posterior sds of a fifth of the prior's."""
 FREE = 3.0
 """How far c may go where nothing holds it within 0 and 1."""
-FITS = 6
-"""Starts of the code of f, of which the shortest counts."""
+FITS, CODE_RATE = 6, 0.03
+"""Starts of the code of f, of which the shortest counts, and the rate of coding, falling to 0."""
 
 METHOD = (
     "A teacher f is drawn and a human H learns it on-distribution. Heads f1 = c H + N learn from the human's own answers "
@@ -53,9 +54,10 @@ METHOD = (
     "head. Misfits are 64 times the excess of the mean squared error over the tolerance, relative to it; the tolerance is "
     "1.1 times the human's own error. The gradient of log Z is averaged over humans of a population of its own, "
     "persistent Hamiltonian chains that follow the head. The shuffled control shows the chains the head's own part in "
-    "a fixed wrong order of the questions. The ledger is of the same event: J of a copy is the least KL and misfit with "
-    "c = 1; J of the direct head is those of N coding f within the tolerance, the shortest of six, less S, the specialness "
-    "of the human's agreement with f by sequential Monte Carlo. Swaps put siblings (private) or a repaired human (total) "
+    "a fixed wrong order of the questions. The ledger is the same loss, at its ends: J of the copy is the least of it with "
+    "c = 1; J of the direct head is what training with c held at 0 comes to, from the shortest of six codes of f by N, with "
+    "log Z by sequential Monte Carlo. Beside it stands the intended head: that code of f less S, the specialness of the "
+    "human's agreement with f. Swaps put siblings (private) or a repaired human (total) "
     "in the trained head's place."
 )
 
@@ -70,22 +72,27 @@ METRICS = (
            "its place: 0 where nothing of it is used, 1 for a copy.", r"\sum\|M'-M\|^2 / \sum\|H'-H\|^2"),
     Metric("choice/distance_human", "sd of f", "Root mean square of f1 − H off-distribution."),
     Metric("choice/distance_teacher", "sd of f", "Root mean square of f1 − f off-distribution."),
-    Metric("choice/direct", "share", "1 where the head follows the human by less than half (private causal)."),
+    Metric("choice/own_share", "share", "Variance of N's answers on-distribution over that of N's and the human's part.",
+           r"\mathrm{var}\,N / (\mathrm{var}\,N + \mathrm{var}(cH + r \cdot h))", headline=True),
+    Metric("choice/direct", "share", "1 where that is above a half."),
     Metric("choice/against_ledger", "share", "1 where that is not what the ledger prefers; none where it prefers neither "
            "by more than 2 bits.", headline=True),
     Metric("choice/causal_where_direct", "1", f"Total causal {WHERE}."),
     Metric("choice/gap_where_direct", "share", f"Gap recovered {WHERE}."),
     Metric("choice/price_bits", "bits", "KL of the trained own network."),
-    Metric("choice/misfit_bits", "bits", "Both misfits of the trained head."),
+    Metric("choice/misfit_bits", "bits", "Misfit of the trained head to the labels, on both sets of questions."),
     Metric("choice/acceptance", "share", "Of the chains' moves in the end; none without a reward."),
-    Metric("ledger/difference_bits", "bits", "J of the copy less J of the direct head: above 0 the ledger prefers f.",
+    Metric("ledger/difference_bits", "bits", "J of the copy less J of the direct head: above 0 the ledger prefers that.",
            r"J_{copy} - J_{direct}", headline=True),
     Metric("ledger/copy_bits", "bits", "J of the copy: what it costs to keep N silent. Every human agrees with it."),
-    Metric("ledger/direct_bits", "bits", "J of the direct head: N's code of f, its misfit, less S."),
-    Metric("ledger/own_bits", "bits", "KL of N's code of f within the tolerance."),
-    Metric("ledger/copy_preferred", "share", "1 where reuse is shorter before any bits come back: the code of f is longer "
-           "than the copy's."),
+    Metric("ledger/direct_bits", "bits", "J of the direct head: the lower of the next two."),
+    Metric("ledger/intended_bits", "bits", "The code of f less S."),
+    Metric("ledger/held_bits", "bits", "J of what training with c held at 0 comes to from that code."),
+    Metric("ledger/direct_gap", "share", "Gap recovered by the direct head: whether it is right where the human is not."),
+    Metric("ledger/teacher_bits", "bits", "KL of N's code of f within the tolerance."),
+    Metric("ledger/copy_preferred", "share", "1 where the copy is shorter than either before bits come back."),
     Metric("specialness/bits", "bits", "S of agreeing with f, soft with the same misfit.", headline=True),
+    Metric("specialness/held_bits", "bits", "The same of agreeing with the head that was held at c = 0."),
     Metric("human/on_fit", "R²", "Fit of the human to f on-distribution."),
     Metric("human/off_fit", "R²", "Fit of the human to f off-distribution."),
     Metric("outer/on_fit", "R²", "Fit of the head to f on-distribution."),
@@ -93,8 +100,8 @@ METRICS = (
     Metric("train_flops", "FLOPs", "Of training the head, its chains with it."),
 )  # fmt: skip
 
-SHARED = ("world", "human", "questions", "asked", "width", "steps", "rate", "code_steps", "population", "leapfrogs",
-          "effort")  # fmt: skip
+SHARED = ("world", "human", "questions", "asked", "own", "width", "steps", "rate", "code_steps", "population",
+          "leapfrogs", "effort")  # fmt: skip
 
 
 class Config(BaseModel):
@@ -104,23 +111,23 @@ class Config(BaseModel):
     human: Annotated[Plugin, plugin("humans")]
     questions: int = Field(128, ge=2, le=10_000, description="of the condition, and as many of the data")
     asked: int = Field(2048, ge=2, le=100_000, description="off-distribution questions that failure is told on")
+    own: Literal["wave", "tanh"] = Field("wave", description="units of N: sines, as f is made of, or like the human's")
     width: int = Field(4, ge=1, le=256, description="hidden units of the own network N")
-    steps: int = Field(400, ge=10, le=1_000_000)
+    steps: int = Field(500, ge=10, le=1_000_000)
     rate: float = Field(0.02, gt=0, le=1)
-    code_steps: int = Field(500, ge=10, le=1_000_000, description="of coding f, and of the starts that know it")
+    code_steps: int = Field(400, ge=10, le=1_000_000, description="of coding f, and then of the ledger's direct head")
     population: int = Field(8, ge=1, le=1024, description="humans in the chains of a head")
     leapfrogs: int = Field(4, ge=1, le=100)
     effort: float = Field(0.25, gt=0, le=100, description="of the sampler of S")
 
     start: Literal["copy_cold", "copy_warm", "direct", "fresh"] = Field(
-        "copy_cold", description="copies are c = 1 and N silent, its units drawn afresh or those of a code of f; direct is "
-        "that code and c = 0; fresh is c = 0 and N drawn"
+        "copy_cold", description="copies are c = 1 and N silent, its units drawn afresh or those of the ledger's direct head; "
+        "direct is that head itself; fresh is c = 0 and N drawn"
     )
-    own: Literal["wave", "tanh"] = Field("wave", description="units of N: sines, as f is made of, or like the human's")
     reward: Literal["none", "own", "shuffled"] = "own"
     since: float = Field(0.0, ge=0, le=1, description="share of training after which the reward counts")
     opens: float = Field(0.0, ge=0, le=1, description="share of training before which the human cannot be used")
-    moves: int = Field(2, ge=1, le=100, description="trajectories of each chain at each step")
+    moves: int = Field(1, ge=1, le=100, description="trajectories of each chain at each step")
     free: bool = Field(False, description="c from −3 to 3 and not from 0 to 1")
     reads: bool = Field(False, description="the head also reads the human's hidden units, through weights without a price")
     price: Literal["kl", "l2"] = "kl"
@@ -150,37 +157,36 @@ def cell(arms: Mapping[str, Config], seed: int, store: Store) -> Mapping[str, Me
         raise Refusal(f"a human's training broke: {people.values['broken'][0]}; lower human.rate")
     if trouble := does_not_fail(people.values["human"]):
         raise Refusal(trouble, "undecided")
+    if people.values["constant"] <= 1:
+        raise Refusal("a constant answer is within the tolerance of the human: take a wider human or more of its steps",
+                      "undecided")  # fmt: skip
     ledger = store.stage("ledger", account, people, config=about, seed=seed)
     own = {name: arm.model_dump(exclude=set(SHARED)) for name, arm in arms.items()}
     heads = store.stage("heads", train_heads, people, ledger, config=about | {"arms": own}, seed=seed)
-    return {name: measure(name, arm, people, ledger, heads) for name, arm in arms.items()}
+    return {name: measure(name, people, ledger, heads) for name in arms}
 
 
-def measure(name: str, arm: Config, people: Stored, ledger: Stored, heads: Stored) -> Measured:
-    """One arm; undecided where S has not converged, or the head or a code broke."""
-    found, book = heads.values["arms"][name], ledger.values[arm.own]
-    said = ledger.values["specialness"]
-    difference = book["copy"] - book["direct"]
-    direct = float(found["inheritance/causal_private"] < 0.5)
-    told, prefers = abs(difference) > DECIDED, float(difference > 0)
+def measure(name: str, people: Stored, ledger: Stored, heads: Stored) -> Measured:
+    """One arm; undecided where log Z has not converged, or the head or a code broke."""
+    found, book = heads.values["arms"][name], ledger.values["metrics"]
+    difference = book["ledger/difference_bits"]
+    direct = float(found["choice/own_share"] > 0.5)
+    told, wins = abs(difference) > DECIDED, difference > DECIDED
     metrics = {
-        **people.values["human"], **found,
+        **people.values["human"], **book, **found,
         "choice/direct": direct,
-        "choice/against_ledger": float(direct != prefers) if told else None,
-        "choice/causal_where_direct": found["inheritance/causal_total"] if difference > DECIDED else None,
-        "choice/gap_where_direct": found["inheritance/gap_recovered"] if difference > DECIDED else None,
-        "ledger/difference_bits": difference, "ledger/copy_bits": book["copy"], "ledger/direct_bits": book["direct"],
-        "ledger/own_bits": book["own"], "specialness/bits": said["bits"],
-        "ledger/copy_preferred": float(book["copy"] < book["direct"] + said["bits"]),
+        "choice/against_ledger": float(direct != wins) if told else None,
+        "choice/causal_where_direct": found["inheritance/causal_total"] if wins else None,
+        "choice/gap_where_direct": found["inheritance/gap_recovered"] if wins else None,
     }
-    trouble = [] if said["status"] == "converged" else [f"S: {said['status']}"]
+    trouble = list(ledger.values["trouble"])
     if name in heads.values["broken"]:
         trouble.append("the head's loss stopped being finite: lower rate")
-    if book["misfit"] > STRENGTH:
-        trouble.append(f"N's code of f misses the tolerance by {book['misfit']:.0f} bits: raise code_steps or width")
-    return Measured({m.name: metrics.get(m.name) for m in METRICS},
-                    {"c_path": heads.values["c_path"][name], "specialness": said, "codes": book}, heads.sha256,
-                    "undecided" if trouble else "ok", "; ".join(trouble))  # fmt: skip
+    metrics = {m.name: metrics.get(m.name) for m in METRICS}
+    silent = [k for k, v in metrics.items() if v is None]
+    reason = "; ".join([*trouble, *([f"not asked here: {', '.join(silent)}"] if silent else [])])
+    return Measured(metrics, {"c_path": heads.values["c_path"][name], **ledger.values["estimates"]}, heads.sha256,
+                    "undecided" if trouble else "ok", reason)  # fmt: skip
 
 
 def memory_bytes(arms: Mapping[str, Config]) -> int:
@@ -213,7 +219,9 @@ def train_people(config: Mapping[str, Any], seed: int) -> tuple[dict[str, Tensor
             for kind in ("on", "off")}  # fmt: skip
     tensors = {"theta_teacher": theta_1, "theta_human": fit.theta[0], "theta_siblings": fit.theta[1:],
                "theta_repaired": mended.theta[0], **{f"x_{k}": v for k, v in x.items()}}
-    return tensors, {"broken": [*fit.broken.values(), *mended.broken.values()], "human": fits}
+    h, f = (t[0] for t in (world.human_answer(net, fit.theta[:1], x["condition"][None]), world.answer(theta_1, x["condition"][None])))
+    constant = float(h.var(correction=0) / (SLACK_OF_TOLERANCE * (h - f).square().mean()))
+    return tensors, {"broken": [*fit.broken.values(), *mended.broken.values()], "human": fits, "constant": constant}
 
 
 class Place:
@@ -239,15 +247,21 @@ class Place:
         """Answers of the human `(n,)`, or of others `(K, p2)`: `(K, n)`."""
         return self.world.human_answer(self.net, self.theta_2 if theta is None else theta, self.x[kind])
 
-    def problem(self, questions: str) -> Problem:
-        """S of the same event as the chains': soft beyond the tolerance."""
-        exact = humans.problem(self.world, self.theta_1[0], self.net, self.x["condition"], tolerance=self.tolerance,
-                               questions=questions)  # fmt: skip
-        upward, tolerance = exact.gradient, self.tolerance
+    def problem(self, answers: Tensor) -> Problem:
+        """Specialness of agreeing with `answers` `(n,)` to the condition's questions: the chains' own event, soft beyond τ.
+
+        The consistency is the mean of (H − answers)²/var f less the tolerance, relative to it and at least 0.
+        """
+        x, tolerance = self.x["condition"].double(), self.tolerance
+        exact = humans.problem(self.world, self.theta_1[0], self.net, x, tolerance=tolerance)
+        upward = humans.squared_gradient(self.world.human_answer, self.net, x, answers, self.variance)
         assert upward is not None
 
+        def error(theta: Tensor) -> Tensor:
+            return (self.world.human_answer(self.net, theta, x) - answers.double()).square().mean(-1) / self.variance
+
         def cost(theta: Tensor) -> Tensor:
-            return (exact.cost(theta) / tolerance - 1).clamp(min=0)
+            return (error(theta) / tolerance - 1).clamp(min=0)
 
         def gradient(theta: Tensor) -> tuple[Tensor, Tensor]:
             value, slope = upward(theta)
@@ -259,62 +273,76 @@ class Place:
 
 
 def account(people: Stored, config: Mapping[str, Any], seed: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The ledger: codes of f and of silence in N, sines and tanh, and S. Tensors are the shortest codes of f."""
+    """The ledger, and its direct head as tensors: what knows an answer of its own."""
     place = Place(people, config)
-    kinds = ("wave", "tanh")
-    wave = torch.tensor([k == "wave" for k in kinds for _ in range(FITS + 1)])
-    copy = torch.tensor([i == FITS for _ in kinds for i in range(FITS + 1)])
-    own = Own(place.world.d, config["width"], wave)
-    mu = torch.randn(len(wave), own.p, generator=stream(seed, "codes/init"))
+    copy = torch.arange(FITS + 1) == FITS
+    own = _own(place, config, FITS + 1)
+    mu = torch.randn(FITS + 1, own.p, generator=stream(seed, "codes/init"))
     mu = torch.where(copy[:, None], own.silent(mu), mu)
-    c, human = copy.float(), place.scene.human
-    start = Start(mu, torch.full_like(mu, math.log(SURE)), c, torch.zeros(len(wave), human.sizes[1]))
-    target = tuple(torch.where(copy[:, None], place.h(k), place.f(k)) for k in ("condition", "data"))
-    rules = _rules(c, c, target)
-    done = reward.train(own, start, rules, place.scene, stream(seed, "codes"), steps=config["code_steps"], rate=0.03,
-                        cosine=True)  # fmt: skip
-    lengths = bits(done.kl + done.misfit + done.consistency)
-    named = f"{len(place.x['condition'])} on-distribution questions"
-    said = specialness.estimate(place.problem(named), "smc", config["effort"], generator=stream(seed, "specialness"))
-    book: dict[str, Any] = {"specialness": _plain(said), "tolerance": place.tolerance}
-    tensors = {}
-    for i, kind in enumerate(kinds):
-        mine = slice(i * (FITS + 1), (i + 1) * (FITS + 1))
-        best = int(lengths[mine][:FITS].argmin()) + mine.start
-        book[kind] = {"own": float(bits(done.kl[best])), "copy": float(lengths[mine][FITS]),
-                      "direct": float(lengths[best]) - said.bits,
-                      "misfit": float(bits(done.misfit[best] + done.consistency[best])),
-                      "codes": lengths[mine][:FITS].tolist()}  # fmt: skip
-        tensors |= {f"{kind}_mu": done.heads.mu[best], f"{kind}_log_rho": done.heads.log_rho[best]}
-    return tensors, book
+    asked = tuple(torch.where(copy[:, None], place.h(k), place.f(k)) for k in ("condition", "data"))
+    codes = reward.train(own, _fresh(place, mu, copy.float()), _rules(copy.float(), copy.float(), asked, ~copy), place.scene,
+                         stream(seed, "codes"), steps=config["code_steps"], rate=CODE_RATE, cosine=True)  # fmt: skip
+    lengths = bits(codes.loss)
+    best = int(lengths[:FITS].argmin())
+
+    one, nought = _own(place, config, 1), torch.zeros(1)
+    begin = Start(codes.heads.mu[best : best + 1], codes.heads.log_rho[best : best + 1], nought, codes.heads.r[:1])
+    labels = tuple(place.h(k)[None] for k in ("condition", "data"))
+    held = replace(_rules(nought, nought, labels), until=torch.full((1,), float(config["code_steps"])),
+                   moves=torch.ones(1, dtype=torch.long))  # fmt: skip
+    direct = reward.train(one, begin, held, place.scene, stream(seed, "direct"), steps=config["code_steps"],
+                          rate=CODE_RATE / 3, population=2 * config["population"], leapfrogs=config["leapfrogs"],
+                          cosine=True)  # fmt: skip
+    answers = one.answer(direct.heads.mu, place.x["condition"])[0]
+    said = {name: specialness.estimate(place.problem(target), "smc", config["effort"], generator=stream(seed, name))
+            for name, target in (("specialness", place.f("condition")), ("specialness_direct", answers))}  # fmt: skip
+    price = float(bits(direct.loss))
+    intended_bits = float(lengths[best]) - said["specialness"].bits
+    copy_bits, held_bits = float(lengths[FITS]), price - said["specialness_direct"].bits
+    heads = direct.heads if held_bits <= intended_bits else begin
+    m, f, h = one.answer(heads.mu, place.x["off"])[0], place.f("off"), place.h("off")
+    metrics = {
+        "ledger/difference_bits": copy_bits - min(held_bits, intended_bits), "ledger/copy_bits": copy_bits,
+        "ledger/direct_bits": min(held_bits, intended_bits), "ledger/held_bits": held_bits,
+        "ledger/intended_bits": intended_bits, "ledger/teacher_bits": float(bits(codes.kl[best])),
+        "ledger/direct_gap": float(1 - (m - f).square().mean() / (h - f).square().mean()),
+        "ledger/copy_preferred": float(copy_bits < min(price, float(lengths[best]))),
+        "specialness/bits": said["specialness"].bits, "specialness/held_bits": said["specialness_direct"].bits,
+    }  # fmt: skip
+    trouble = [f"{name}: {s.status}" for name, s in said.items() if s.status != "converged"]
+    if float(codes.coarse[best]) > STRENGTH:
+        trouble.append(f"no code of f comes within the tolerance ({float(codes.coarse[best]):.0f} nats): raise code_steps")
+    estimates = {**{k: _plain(v) for k, v in said.items()}, "tolerance": place.tolerance,
+                 "code_bits": [round(float(v), 1) for v in lengths[:FITS]]}  # fmt: skip
+    tensors = {"mu": heads.mu[0], "log_rho": heads.log_rho[0]}
+    return tensors, {"metrics": metrics, "trouble": trouble, "estimates": estimates}
+
+
+def _own(place: Place, config: Mapping[str, Any], arms: int) -> Own:
+    return Own(place.world.d, config["width"], torch.full((arms,), config["own"] == "wave"))
+
+
+def _fresh(place: Place, mu: Tensor, c: Tensor) -> Start:
+    return Start(mu, torch.full_like(mu, math.log(SURE)), c, torch.zeros(len(mu), place.scene.condition.units))
 
 
 def train_heads(
     people: Stored, ledger: Stored, config: Mapping[str, Any], seed: int
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """All arms; those whose chains move equally often are stacked."""
-    place, arms = Place(people, config), config["arms"]
-    values: dict[str, Any] = {"arms": {}, "c_path": {}, "broken": []}
-    tensors = {}
-    for moves in sorted({arm["moves"] for arm in arms.values()}):
-        names = [name for name, arm in arms.items() if arm["moves"] == moves]
-        chosen = [arms[name] for name in names]
-        own = Own(place.world.d, config["width"], torch.tensor([a["own"] == "wave" for a in chosen]))
-        start = _start(own, chosen, ledger, place.net, seed)
-        rules = _arm_rules(chosen, place, config["steps"], seed)
-        done = reward.train(own, start, rules, place.scene, stream(seed, f"heads/{moves}"), steps=config["steps"],
-                            rate=config["rate"], population=config["population"], moves=moves,
-                            leapfrogs=config["leapfrogs"])  # fmt: skip
-        found = _figures(own, done, place)
-        for i, name in enumerate(names):
-            until = float(rules.until[i] - rules.since[i])
-            cost = reward.flops(own, place.scene, steps=config["steps"], rewarded=round(max(0.0, until)),
-                                population=config["population"], moves=moves, leapfrogs=config["leapfrogs"])  # fmt: skip
-            values["arms"][name] = {k: _finite(v[i]) for k, v in found.items()} | {"train_flops": cost}
-            values["c_path"][name] = [round(float(c), 3) for c in done.c_path[:, i]]
-            tensors[f"{name}/mu"], tensors[f"{name}/c"] = done.heads.mu[i], done.heads.c[i]
-        values["broken"] += [names[i] for i in done.broken]
-    return tensors, values
+    """All arms, stacked."""
+    place, names, arms = Place(people, config), [*config["arms"]], [*config["arms"].values()]
+    own = _own(place, config, len(arms))
+    rules = _arm_rules(arms, place, config["steps"], seed)
+    how = {k: config[k] for k in ("steps", "population", "leapfrogs")}
+    done = reward.train(own, _start(own, arms, ledger, place, seed), rules, place.scene, stream(seed, "heads"),
+                        rate=config["rate"], **how)  # fmt: skip
+    found = _figures(own, done, place) | {"train_flops": reward.flops(own, place.scene, rules, **how)}
+    values = {
+        "arms": {name: {k: _finite(v[i]) for k, v in found.items()} for i, name in enumerate(names)},
+        "c_path": {name: [round(float(c), 3) for c in done.c_path[:, i]] for i, name in enumerate(names)},
+        "broken": [names[i] for i in done.broken],
+    }
+    return {"mu": done.heads.mu, "log_rho": done.heads.log_rho, "c": done.heads.c, "r": done.heads.r}, values
 
 
 def _figures(own: Own, done: reward.Trained, place: Place) -> dict[str, Tensor]:
@@ -329,7 +357,10 @@ def _figures(own: Own, done: reward.Trained, place: Place) -> dict[str, Tensor]:
 
     private, total = swapped(place.siblings), swapped(place.repaired[None])
     sd = f.std(correction=0)
+    alone = own.answer(done.heads.mu, place.x["on"])
+    theirs = (on - alone).var(-1)
     return {
+        "choice/own_share": alone.var(-1) / (alone.var(-1) + theirs),
         "inheritance/causal_private": swap.causal(m, private[0], h, private[1]),
         "inheritance/causal_total": swap.causal(m, total[0], h, total[1]),
         "inheritance/gap_recovered": 1 - (m - f).square().mean(-1) / (h - f).square().mean(),
@@ -338,24 +369,21 @@ def _figures(own: Own, done: reward.Trained, place: Place) -> dict[str, Tensor]:
         "choice/distance_human": (m - h).square().mean(-1).sqrt() / sd,
         "choice/distance_teacher": (m - f).square().mean(-1).sqrt() / sd,
         "choice/price_bits": bits(done.kl),
-        "choice/misfit_bits": bits(done.misfit + done.consistency),
+        "choice/misfit_bits": bits(done.misfit),
         "choice/acceptance": done.acceptance,
         "outer/on_fit": 1 - (on - place.f("on")).square().mean(-1) / place.f("on").var(correction=0),
         "outer/off_fit": 1 - (m - f).square().mean(-1) / f.var(correction=0),
     }
 
 
-def _start(own: Own, arms: Sequence[Mapping[str, Any]], ledger: Stored, human: Mlp, seed: int) -> Start:
+def _start(own: Own, arms: Sequence[Mapping[str, Any]], ledger: Stored, place: Place, seed: int) -> Start:
     """Equal draws for all arms, so that they differ by what they are told alone."""
-    fresh = torch.randn(own.p, generator=stream(seed, "heads/init")).expand(len(arms), -1)
-    known = torch.stack([ledger.tensors[f"{a['own']}_mu"] for a in arms])
-    sure = torch.stack([ledger.tensors[f"{a['own']}_log_rho"] for a in arms])
+    drawn = torch.randn(own.p, generator=stream(seed, "heads/init")).expand(len(arms), -1)
     knows = torch.tensor([a["start"] in ("copy_warm", "direct") for a in arms])[:, None]
     copies = torch.tensor([a["start"].startswith("copy") for a in arms])
-    mu = torch.where(knows, known, fresh)
-    mu = torch.where(copies[:, None], own.silent(mu), mu)
-    log_rho = torch.where(knows, sure, math.log(SURE))
-    return Start(mu, log_rho, copies.float(), torch.zeros(len(arms), human.sizes[1]))
+    mu = torch.where(knows, ledger.tensors["mu"], drawn)
+    start = _fresh(place, torch.where(copies[:, None], own.silent(mu), mu), copies.float())
+    return replace(start, log_rho=torch.where(knows, ledger.tensors["log_rho"], start.log_rho))
 
 
 def _arm_rules(arms: Sequence[Mapping[str, Any]], place: Place, steps: int, seed: int) -> Rules:
@@ -372,16 +400,18 @@ def _arm_rules(arms: Sequence[Mapping[str, Any]], place: Place, steps: int, seed
     rules = _rules(low, high, target)
     return Rules(
         low, high, opens=(each("opens") * steps).round(), since=(each("since") * steps).round(), until=paid * float(steps),
-        reads=each("reads") > 0, l2=torch.tensor([a["price"] == "l2" for a in arms]),
+        moves=each("moves").long(), reads=each("reads") > 0, l2=torch.tensor([a["price"] == "l2" for a in arms]),
         asked=torch.stack([wrong if a["reward"] == "shuffled" else torch.arange(n) for a in arms]), target=rules.target,
+        named=rules.named,
     )  # fmt: skip
 
 
-def _rules(low: Tensor, high: Tensor, target: tuple[Tensor, ...]) -> Rules:
+def _rules(low: Tensor, high: Tensor, target: tuple[Tensor, ...], named: Tensor | None = None) -> Rules:
     """Without a reward."""
     nothing, no = torch.zeros(len(low)), torch.zeros(len(low), dtype=torch.bool)
     order = torch.arange(target[0].shape[1]).expand(len(low), -1)
-    return Rules(low, high, nothing, nothing, nothing, no, no, order, (target[0], target[1]))
+    return Rules(low, high, nothing, nothing, nothing, no, no, nothing.long(), order, (target[0], target[1]),
+                 no if named is None else named)
 
 
 def _plain(said: Estimate) -> dict[str, Any]:

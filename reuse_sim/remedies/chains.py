@@ -39,12 +39,11 @@ class Heads:
 
 @dataclass(frozen=True)
 class Slopes:
-    """∂ log Z by c `(A,)`, r `(A, h)` and N's answers `(A, n)`, and the standard error of the first over chains."""
+    """∂ log Z by c `(A,)`, r `(A, h)` and N's answers `(A, n)`."""
 
     c: Tensor
     r: Tensor
     own: Tensor
-    c_error: Tensor
 
 
 @dataclass(frozen=True)
@@ -110,9 +109,8 @@ class Condition:
             return t.unflatten(-1, (arms, chains)).mean(-1)
 
         of_c = (felt * out).sum(0) + pull.sum(0) * bias
-        error_c = of_c.unflatten(-1, (arms, chains)).std(-1) / chains**0.5 if chains > 1 else torch.zeros(arms)
         # ∂U/∂c = −Σ pull H and ∂U/∂N = −pull; log Z has the opposite sign.
-        slopes = Slopes(mean(of_c), mean(felt).T if h else heads.r.new_zeros(arms, 0), mean(pull).T, error_c)
+        slopes = Slopes(mean(of_c), mean(felt).T if h else heads.r.new_zeros(arms, 0), mean(pull).T)
         return value.reshape(arms, chains), slope.reshape(z.shape), slopes
 
 
@@ -142,35 +140,39 @@ def init(condition: Condition, arms: int, chains: int, generator: torch.Generato
 
 
 def step(
-    condition: Condition, state: State, heads: Heads, generator: torch.Generator, moves: int = 1, leapfrogs: int = 4
+    condition: Condition, state: State, heads: Heads, generator: torch.Generator, moves: Tensor, leapfrogs: int = 4
 ) -> tuple[State, Info]:
-    """`moves` trajectories of every chain for exp(−U) μ at these heads, then the slopes there.
+    """`moves` `(A,)` trajectories of every chain of a head for exp(−U) μ, then the slopes at where they are.
 
-    Step sizes follow the acceptance, by head; they are drawn anew for each trajectory, within a fifth, so that none
-    resonates.
+    Step sizes follow the acceptance, by head, so that the chains are right up to how fast the heads move under them.
     """
-    if moves < 1 or leapfrogs < 1:
-        raise InputError("moves, leapfrogs", (moves, leapfrogs), "at least 1")
-    z, size = state.z, state.size
-    value, slope, _ = condition.energy(z, heads)
-    accepted = torch.zeros_like(size)
-    for _ in range(moves):
-        jitter = 0.8 + 0.4 * torch.rand(value.shape, generator=generator, dtype=z.dtype)
-        stride = size.unsqueeze(-1) * jitter
-        momentum = torch.randn(z.shape, generator=generator, dtype=z.dtype)
-        before = momentum.square().sum(0) / 2 + z.square().sum(0) / 2 + value
-        now, there, upward = value, z, slope
-        momentum = momentum - stride / 2 * (slope + z)
-        for k in range(leapfrogs):
-            there = there + stride * momentum
-            now, upward, _ = condition.energy(there, heads)
-            momentum = momentum - (stride if k < leapfrogs - 1 else stride / 2) * (upward + there)
-        after = momentum.square().sum(0) / 2 + there.square().sum(0) / 2 + now
-        accept = (before - after).nan_to_num(-torch.inf).clamp(max=0).exp()
-        chosen = torch.rand(accept.shape, generator=generator, dtype=z.dtype) < accept
-        z, slope, value = (torch.where(chosen, *pair) for pair in ((there, z), (upward, slope), (now, value)))
-        share = accept.mean(-1)
-        accepted = accepted + share / moves
-        size = (size * (0.2 * (share - TARGET)).exp()).clamp(1e-4, 0.6)
+    if moves.shape != state.size.shape or int(moves.min()) < 1 or leapfrogs < 1:
+        raise InputError("moves, leapfrogs", (moves.tolist(), leapfrogs), "at least 1, moves for each head")
+    z, size, accepted = state.z, state.size, torch.zeros_like(state.size)
+    for k in range(int(moves.max())):
+        some = (moves > k).nonzero()[:, 0]
+        moved, share = _trajectory(condition, z[:, some], size[some], heads.take(some), generator, leapfrogs)
+        z = z.index_copy(1, some, moved)
+        size = size.index_copy(0, some, (size[some] * (0.2 * (share - TARGET)).exp()).clamp(1e-4, 0.6))
+        accepted = accepted.index_add(0, some, share / moves[some])
     value, _, slopes = condition.energy(z, heads)
     return State(z, size), Info(accepted, value.mean(-1), slopes)
+
+
+def _trajectory(
+    condition: Condition, z: Tensor, size: Tensor, heads: Heads, generator: torch.Generator, leapfrogs: int
+) -> tuple[Tensor, Tensor]:
+    """One trajectory of every chain, z `(p, A, M)`, and the mean acceptance `(A,)`; steps vary so that none resonates."""
+    stride = size.unsqueeze(-1) * (0.8 + 0.4 * torch.rand(z.shape[1:], generator=generator, dtype=z.dtype))
+    momentum = torch.randn(z.shape, generator=generator, dtype=z.dtype)
+    now, slope, _ = condition.energy(z, heads)
+    before = (momentum.square().sum(0) + z.square().sum(0)) / 2 + now
+    there, momentum = z, momentum - stride / 2 * (slope + z)
+    for k in range(leapfrogs):
+        there = there + stride * momentum
+        now, slope, _ = condition.energy(there, heads)
+        momentum = momentum - (stride if k < leapfrogs - 1 else stride / 2) * (slope + there)
+    after = (momentum.square().sum(0) + there.square().sum(0)) / 2 + now
+    accept = (before - after).nan_to_num(-torch.inf).clamp(max=0).exp()
+    chosen = torch.rand(accept.shape, generator=generator, dtype=z.dtype) < accept
+    return torch.where(chosen, there, z), accept.mean(-1)

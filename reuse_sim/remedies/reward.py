@@ -1,12 +1,14 @@
 """Training answer heads with the bits of a consistency condition given back.
 
-    loss = price of θ1 + misfit to the human's labels + misfit of f1 to the human + log Z(f1)
+    loss = length of θ1 + misfit of f1 to the human's labels + misfit of f1 to the human + log Z(f1)
 
-in nats, for A heads side by side: the first two take a draw of θ1, the last two its mean. Misfits are
-strength · (MSE/(τ var f) − slack)₊, nothing within the tolerance, on the data's questions and on the condition's; Z is
-the share of all humans that agree with the head, softly (`chains`). Steps are those of Adam (Kingma & Ba 2015) on
-whitened parameters at a constant rate, for a falling one exaggerates when something happens; what is answered with is
-the mean of the last tenth.
+in nats, for A heads side by side, f1 being what the mean of θ1 answers. The length is that of a code of θ1 at behaviour
+tolerance τ: KL of its posterior to the prior, and the misfit of draws to the mean's own answers. Misfits are
+strength · (MSE/(τ var f) − slack)₊, nothing within the tolerance; Z is the share of all humans that agree with the head,
+softly (`chains`). One event, one reference, one tolerance throughout, those of the ledger.
+
+Steps are those of Adam (Kingma & Ba 2015) on whitened parameters at a constant rate, for a falling one exaggerates when
+something happens; what is answered with is the mean of the last tenth.
 """
 
 from __future__ import annotations
@@ -38,9 +40,6 @@ class Start:
     c: Tensor
     r: Tensor
 
-    def take(self, arms: Tensor) -> Start:
-        return Start(*(getattr(self, k)[arms] for k in self.__dataclass_fields__))
-
 
 @dataclass(frozen=True)
 class Rules:
@@ -52,8 +51,10 @@ class Rules:
         since, until: the steps between which the reward counts, `(A,)`; none where `until` ≤ `since`.
         reads: whether r is learned, `(A,)`.
         l2: whether the price is a weight decay's and not the length of a code, `(A,)`.
+        moves: trajectories `(A,)` of each of a head's chains at each step.
         asked: `(A, n)`, the order in which N's answers are shown to the chains; 0 … n−1 but for shuffled rewards.
-        target: what the condition and the data ask heads to agree with, `(A, n)` and `(A, n_data)`.
+        target: the labels that heads are to agree with, on the condition's questions and the data's, `(A, n)` each.
+        named: whether θ1's draws are held to the labels and not to the mean's answers, `(A,)`: a code of the labels.
     """
 
     low: Tensor
@@ -63,16 +64,14 @@ class Rules:
     until: Tensor
     reads: Tensor
     l2: Tensor
+    moves: Tensor
     asked: Tensor
     target: tuple[Tensor, Tensor]
+    named: Tensor
 
     def __post_init__(self) -> None:
         if bool((self.low > self.high).any()):
             raise InputError("Rules.low", self.low.tolist(), "at most Rules.high")
-
-    def take(self, arms: Tensor) -> Rules:
-        parts = [getattr(self, k) for k in self.__dataclass_fields__]
-        return Rules(*(tuple(t[arms] for t in p) if isinstance(p, tuple) else p[arms] for p in parts))
 
 
 @dataclass(frozen=True)
@@ -92,20 +91,25 @@ class Scene:
 
 @dataclass(frozen=True)
 class Trained:
-    """Heads after training, and their accounts in nats `(A,)`: KL (whatever the price was), both misfits.
+    """Heads after training, and their accounts in nats `(A,)`: KL (whatever the price was), misfit of draws, of answers.
 
-    `c_path` `(k, A)` is c at every tenth of training; `acceptance` `(A,)` is the chains' in the end, NaN where
-    there were none; `c_error` the largest standard error of ∂ log Z/∂c over the chains of a head. `broken` has the
+    `c_path` `(k, A)` is c at every tenth of training; `acceptance` `(A,)` is the chains' in the end, NaN where there
+    were none. `broken` has the
     heads whose loss stopped being finite, and which were left there.
     """
 
     heads: Start
     kl: Tensor
+    coarse: Tensor
     misfit: Tensor
-    consistency: Tensor
     c_path: Tensor
     acceptance: Tensor
     broken: tuple[int, ...]
+
+    @property
+    def loss(self) -> Tensor:
+        """All but log Z."""
+        return self.kl + self.coarse + self.misfit
 
 
 def answer(own: Own, heads: Start, scene: Scene, x: Tensor, theta_human: Tensor | None = None) -> Tensor:
@@ -117,9 +121,9 @@ def answer(own: Own, heads: Start, scene: Scene, x: Tensor, theta_human: Tensor 
 
 def train(
     own: Own, start: Start, rules: Rules, scene: Scene, generator: torch.Generator, *, steps: int, rate: float,
-    population: int = 16, moves: int = 2, leapfrogs: int = 4, cosine: bool = False,
+    population: int = 16, leapfrogs: int = 4, cosine: bool = False,
 ) -> Trained:
-    """Train A heads; those that are ever rewarded have `population` chains each, moved `moves` times a step.
+    """Train A heads; those that are ever rewarded have `population` chains each.
 
     `cosine` lets the rate fall to 0, for codes whose length is what is asked for. Raises InputError where sizes do not
     fit together.
@@ -137,6 +141,7 @@ def train(
     said, units = scene.units(x)
     rewarded = (rules.until > rules.since).nonzero()[:, 0]
     state = chains.init(condition, len(rewarded), population, generator) if len(rewarded) else None
+    moves = rules.moves[rewarded]
     begin = int(rules.since[rewarded].min()) if len(rewarded) else steps
     acceptance = torch.full((arms,), torch.nan)
 
@@ -149,19 +154,18 @@ def train(
         leaf = flat.requires_grad_()
         mu, log_rho, c, r = leaf.split(widths, 1)
         noise = torch.randn(mu.shape, generator=generator) * ~rules.l2[:, None]
-        # Mean and draw in one pass over all questions: twice the numbers, half the calls.
         both = own.answer(torch.stack([mu, mu + log_rho.exp() * noise]), x)
-        own_c = both[0, :, : len(condition.x)]
-        f = c * said + r @ units.T + torch.cat([own_c, both[1, :, len(condition.x) :]], 1)
+        own_c, f = both[0, :, : len(condition.x)], c * said + r @ units.T + both[0]
         error = (f - target).square().unflatten(1, (2, -1)).mean(-1) / condition.unit
-        loss = torch.where(rules.l2, l2_nats(mu), kl_nats(mu, log_rho))
-        loss = loss + condition.strength * (error - condition.slack).clamp(min=0).sum(1)
+        coarse = (both[1] - both[0] + rules.named[:, None] * (f - target)).square().mean(-1, keepdim=True)
+        excess = torch.cat([error, coarse / condition.unit], 1) - condition.slack
+        loss = torch.where(rules.l2, l2_nats(mu), kl_nats(mu, log_rho)) + condition.strength * excess.clamp(min=0).sum(1)
         gain: Tensor | float = 0.0
         if state is not None and at >= begin:
             shown = own_c[rewarded].gather(1, rules.asked[rewarded])
             heads = Heads(c.detach()[rewarded, 0], r.detach()[rewarded], shown.detach())
             if at == begin:
-                state, _ = chains.step(condition, state, heads, generator, WARM, leapfrogs)
+                state, _ = chains.step(condition, state, heads, generator, torch.full_like(moves, WARM), leapfrogs)
             state, info = chains.step(condition, state, heads, generator, moves, leapfrogs)
             acceptance[rewarded] = info.acceptance
             on, slopes = (rules.since[rewarded] <= at) & (at < rules.until[rewarded]), info.slopes
@@ -198,21 +202,29 @@ def _account(
     own: Own, heads: Start, rules: Rules, scene: Scene, generator: torch.Generator, path: Tensor, acceptance: Tensor,
     alive: Tensor, draws: int = 64,
 ) -> Trained:
-    condition, total = scene.condition, torch.zeros(len(alive))
-    said, units = scene.units(scene.x_data)
-    fixed = heads.c[:, None] * said + heads.r @ units.T
+    condition, coarse = scene.condition, torch.zeros(len(alive))
+    x, target = torch.cat([condition.x, scene.x_data]), torch.cat(rules.target, 1)
+    f, mean = answer(own, heads, scene, x), own.answer(heads.mu, x)
+    held = torch.where(rules.named[:, None], target - f + mean, mean)
+
+    def misfit(said: Tensor, right: Tensor) -> Tensor:
+        return misfit_nats(said, right, condition.unit, condition.strength, condition.slack)
+
     for _ in range(draws):
         noise = torch.randn(heads.mu.shape, generator=generator) * ~rules.l2[:, None]
-        f = fixed + own.answer(heads.mu + heads.log_rho.exp() * noise, scene.x_data)
-        total += misfit_nats(f, rules.target[1], condition.unit, condition.strength, condition.slack) / draws
-    f = answer(own, heads, scene, condition.x)
-    consistency = misfit_nats(f, rules.target[0], condition.unit, condition.strength, condition.slack)
+        coarse += misfit(own.answer(heads.mu + heads.log_rho.exp() * noise, x), held) / draws
+    parts = zip(f.tensor_split(2, 1), rules.target, strict=True)
+    apart = torch.stack([misfit(said, right) for said, right in parts]).sum(0)
     broken = tuple((~alive).nonzero()[:, 0].tolist())
-    return Trained(heads, kl_nats(heads.mu, heads.log_rho), total, consistency, path, acceptance, broken)
+    return Trained(heads, kl_nats(heads.mu, heads.log_rho), coarse, apart, path, acceptance, broken)
 
 
-def flops(own: Own, scene: Scene, *, steps: int, rewarded: int, population: int, moves: int, leapfrogs: int) -> float:
-    """FLOPs of training one head: 6 p for a question of its own network; as many for each of its chains' moves."""
+def flops(own: Own, scene: Scene, rules: Rules, *, steps: int, population: int, leapfrogs: int) -> Tensor:
+    """FLOPs of training each head `(A,)`: 6 p for a question of its own network, and as many for one of a chain's human.
+
+    A head's chains are counted from when its reward begins to when it ends.
+    """
+    rewarded = (rules.until - rules.since).clamp(min=0)
+    asked = (WARM * (rewarded > 0) + rewarded * rules.moves) * (leapfrogs + 1) + rewarded
     learning = 6.0 * own.p * steps * (len(scene.x_data) + len(scene.condition.x))
-    each = (WARM + rewarded * moves) * leapfrogs + 2 * rewarded if rewarded else 0
-    return learning + 6.0 * scene.human.p * len(scene.condition.x) * population * each
+    return learning + 6.0 * scene.human.p * len(scene.condition.x) * population * asked
