@@ -71,8 +71,8 @@ def draw(sweep: Sweep, records: Sequence[RunRecord]) -> Figure:
     reach = max([10.0, *(abs(r.metrics[X] or 0.0) for r in records if r.metrics.get(X) is not None)])
     for ax, (start, arms) in zip(axes.flat, shown.items(), strict=False):
         _ground(ax, 1.15 * reach)
-        for reward, (_, colour, mark) in REWARDS.items():
-            _dots(ax, [r for r in records if r.arm == arms.get(reward)], colour, mark)
+        for k, (reward, (_, colour, mark)) in enumerate(REWARDS.items()):
+            _dots(ax, [r for r in records if r.arm == arms.get(reward)], colour, mark, 0.022 * (k - 1))
         ax.set_title(STARTS[start], loc="left", pad=4)
     for ax in axes[-1]:
         ax.set_xlabel("ledger: J copy − J direct, bits")
@@ -104,11 +104,12 @@ def _ground(ax: Axes, reach: float) -> None:
         ax.spines[side].set_visible(False)
 
 
-def _dots(ax: Axes, records: Sequence[RunRecord], colour: str, mark: Any) -> None:
+def _dots(ax: Axes, records: Sequence[RunRecord], colour: str, mark: Any, apart: float) -> None:
+    """Set apart a little from the other rewards' marks, which would hide them."""
     for status, face in (("ok", colour), ("undecided", "none")):
         told = [r.metrics for r in records if r.status == status and None not in (r.metrics.get(X), r.metrics.get(Y))]
-        ax.scatter([m[X] for m in told], [m[Y] for m in told], s=13, marker=mark, facecolors=face, edgecolors=colour,
-                   linewidths=0.7, alpha=0.75, clip_on=False, zorder=3)  # fmt: skip
+        ax.scatter([m[X] for m in told], [m[Y] + apart for m in told], s=13, marker=mark, facecolors=face, edgecolors=colour,
+                   linewidths=0.7, alpha=0.7, clip_on=False, zorder=3)  # fmt: skip
 
 
 def _read(arm: Mapping[str, Any], key: str) -> str:

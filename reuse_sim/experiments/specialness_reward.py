@@ -64,10 +64,11 @@ METHOD = (
 WHERE = "in worlds where the ledger prefers f by more than 2 bits; none elsewhere"
 METRICS = (
     Metric("inheritance/causal_private", "1", "Change of the head's answers off-distribution on that of the human's, "
-           "siblings put in its place: 1 follows the human.", headline=True),
-    Metric("inheritance/causal_total", "1", "The same with a repaired human in its place."),
+           "siblings put in its place: 1 follows the human."),
+    Metric("inheritance/causal_total", "1", "The same with a repaired human in its place.",
+           headline=True),
     Metric("inheritance/gap_recovered", "share", "1 − MSE(f1, f)/MSE(H, f) off-distribution.", headline=True),
-    Metric("choice/share_of_human", "1", "c, the weight of the human's answer in the head.", headline=True),
+    Metric("choice/share_of_human", "1", "c, the weight of the human's answer in the head."),
     Metric("choice/swap_residual", "1", "Squared change of the head's answers over that of the human's, siblings put in "
            "its place: 0 where nothing of it is used, 1 for a copy.", r"\sum\|M'-M\|^2 / \sum\|H'-H\|^2"),
     Metric("choice/distance_human", "sd of f", "Root mean square of f1 − H off-distribution."),
@@ -83,7 +84,7 @@ METRICS = (
     Metric("choice/misfit_bits", "bits", "Misfit of the trained head to the labels, on both sets of questions."),
     Metric("choice/acceptance", "share", "Of the chains' moves in the end; none without a reward."),
     Metric("ledger/difference_bits", "bits", "J of the copy less J of the direct head: above 0 the ledger prefers that.",
-           r"J_{copy} - J_{direct}", headline=True),
+           r"J_{copy} - J_{direct}"),
     Metric("ledger/copy_bits", "bits", "J of the copy: what it costs to keep N silent. Every human agrees with it."),
     Metric("ledger/direct_bits", "bits", "J of the direct head: the lower of the next two."),
     Metric("ledger/intended_bits", "bits", "The code of f less S."),
@@ -91,7 +92,7 @@ METRICS = (
     Metric("ledger/direct_gap", "share", "Gap recovered by the direct head: whether it is right where the human is not."),
     Metric("ledger/teacher_bits", "bits", "KL of N's code of f within the tolerance."),
     Metric("ledger/copy_preferred", "share", "1 where the copy is shorter than either before bits come back."),
-    Metric("specialness/bits", "bits", "S of agreeing with f, soft with the same misfit.", headline=True),
+    Metric("specialness/bits", "bits", "S of agreeing with f, soft with the same misfit."),
     Metric("specialness/held_bits", "bits", "The same of agreeing with the head that was held at c = 0."),
     Metric("human/on_fit", "R²", "Fit of the human to f on-distribution."),
     Metric("human/off_fit", "R²", "Fit of the human to f off-distribution."),
@@ -100,7 +101,7 @@ METRICS = (
     Metric("train_flops", "FLOPs", "Of training the head, its chains with it."),
 )  # fmt: skip
 
-SHARED = ("world", "human", "questions", "asked", "own", "width", "steps", "rate", "code_steps", "population",
+SHARED = ("world", "human", "must_fail", "questions", "asked", "own", "width", "steps", "rate", "code_steps", "population",
           "leapfrogs", "effort")  # fmt: skip
 
 
@@ -118,6 +119,7 @@ class Config(BaseModel):
     code_steps: int = Field(400, ge=10, le=1_000_000, description="of coding f, and then of the ledger's direct head")
     population: int = Field(8, ge=1, le=1024, description="humans in the chains of a head")
     leapfrogs: int = Field(4, ge=1, le=100)
+    must_fail: bool = Field(True, description="leave out worlds whose human is as good off-distribution as on it")
     effort: float = Field(0.25, gt=0, le=100, description="of the sampler of S")
 
     start: Literal["copy_cold", "copy_warm", "direct", "fresh"] = Field(
@@ -155,7 +157,7 @@ def cell(arms: Mapping[str, Config], seed: int, store: Store) -> Mapping[str, Me
                          seed=seed)
     if people.values["broken"]:
         raise Refusal(f"a human's training broke: {people.values['broken'][0]}; lower human.rate")
-    if trouble := does_not_fail(people.values["human"]):
+    if first.must_fail and (trouble := does_not_fail(people.values["human"])):
         raise Refusal(trouble, "undecided")
     if people.values["constant"] <= 1:
         raise Refusal("a constant answer is within the tolerance of the human: take a wider human or more of its steps",

@@ -184,10 +184,10 @@ def train(
             flat = flat.detach() - now * lean * alive[:, None] * first / (second.sqrt() + 1e-8)
             _hold(rules, at + 1, flat, own.p)
             if at >= steps - tail:
-                total += flat / tail
+                total += flat
             if (at + 1) % tail == 0:
                 path.append(flat[:, 2 * own.p].clone())
-    last = Start(*(t.squeeze(1) if k == 2 else t for k, t in enumerate(total.split(widths, 1))))
+    last = Start(*(t.squeeze(1) if k == 2 else t for k, t in enumerate((total / tail).split(widths, 1))))
     return _account(own, last, rules, scene, generator, torch.stack(path), acceptance, alive)
 
 
