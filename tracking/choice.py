@@ -108,8 +108,8 @@ def _dots(ax: Axes, records: Sequence[RunRecord], colour: str, mark: Any, apart:
     """Set apart a little from the other rewards' marks, which would hide them."""
     for status, face in (("ok", colour), ("undecided", "none")):
         told = [r.metrics for r in records if r.status == status and None not in (r.metrics.get(X), r.metrics.get(Y))]
-        ax.scatter([m[X] for m in told], [m[Y] + apart for m in told], s=13, marker=mark, facecolors=face, edgecolors=colour,
-                   linewidths=0.7, alpha=0.7, clip_on=False, zorder=3)  # fmt: skip
+        ax.scatter([m[X] for m in told], [m[Y] + apart for m in told], s=13, marker=mark, facecolors=face,
+                   edgecolors=colour, linewidths=0.7, alpha=0.7, clip_on=False, zorder=3)  # fmt: skip
 
 
 def _read(arm: Mapping[str, Any], key: str) -> str:

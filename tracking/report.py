@@ -73,8 +73,8 @@ def page(
                        "there, which moves S itself."]
     if chosen:
         blocks += [f"![who speaks in the trained head by what the ledger prefers](figures/{chosen}.svg)",
-                   f"Dots are {sweep.unit}s at all sweep points, hollow ones undecided. Training disagrees with the ledger "
-                   "in the shaded quadrants; in the grey strip the ledger prefers neither by more than 2 bits."]
+                   f"Dots are {sweep.unit}s at all sweep points, hollow ones undecided. Training disagrees with the "
+                   "ledger in the shaded quadrants; in the grey strip the ledger prefers neither by more than 2 bits."]
     if glance:
         blocks += [f"![means by arm and swept value](figures/{glance}.svg)", f"Means over {sweep.unit}s."]
     blocks += [f"![{name} by arm](figures/{stem}.svg)" for name, stem in stems.items()]

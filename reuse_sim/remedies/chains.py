@@ -1,9 +1,9 @@
 """Chains over a population of other humans: what ∇ log Z of a head is the average over.
 
-    Z(f1) = ∫ μ(dθ2) exp(−U(θ2; f1)),   U = strength · (mean (H_θ2 − f1)²/unit − slack)₊,   ∇ log Z = −E[∇U]
+    Z(f1) = ∫ μ(dθ2) exp(−U(θ2; f1)),  U = strength · (mean (H_θ2 − f1)²/unit − slack)₊,  ∇ log Z = −E[∇U]
 
-with the average over humans drawn by exp(−U) μ. These humans are none that the outer model learned: each head has M of
-its own, moved a little whenever the head has moved (persistent Hamiltonian Monte Carlo; Neal 2011, Tieleman 2008).
+with the average over humans drawn by exp(−U) μ. These humans are none that the outer model learned: each head has M
+of its own, moved a little whenever the head has moved (persistent Hamiltonian Monte Carlo; Neal 2011, Tieleman 2008).
 A head that uses the human uses *theirs* here, f1(x; θ2) = c H_θ2(x) + r·h_θ2(x) + N(x), so that a copy agrees with
 every human and has log Z = 0.
 
@@ -162,7 +162,7 @@ def step(
 def _trajectory(
     condition: Condition, z: Tensor, size: Tensor, heads: Heads, generator: torch.Generator, leapfrogs: int
 ) -> tuple[Tensor, Tensor]:
-    """One trajectory of every chain, z `(p, A, M)`, and the mean acceptance `(A,)`; steps vary so that none resonates."""
+    """One trajectory of every chain, z `(p, A, M)`, and the mean acceptance `(A,)`; steps vary lest one resonates."""
     stride = size.unsqueeze(-1) * (0.8 + 0.4 * torch.rand(z.shape[1:], generator=generator, dtype=z.dtype))
     momentum = torch.randn(z.shape, generator=generator, dtype=z.dtype)
     now, slope, _ = condition.energy(z, heads)

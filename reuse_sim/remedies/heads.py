@@ -71,7 +71,7 @@ def kl_nats(mu: Tensor, log_rho: Tensor) -> Tensor:
 
 
 def l2_nats(mu: Tensor) -> Tensor:
-    """What a weight decay takes for the price: Σ μ²/2, `(A,)`. No length of any code: silence about precision is free."""
+    """What a weight decay takes for the price: Σ μ²/2, `(A,)`. No code is that long: precision is free."""
     return mu.square().sum(-1) / 2
 
 

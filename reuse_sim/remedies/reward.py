@@ -2,10 +2,10 @@
 
     loss = length of θ1 + misfit of f1 to the human's labels + misfit of f1 to the human + log Z(f1)
 
-in nats, for A heads side by side, f1 being what the mean of θ1 answers. The length is that of a code of θ1 at behaviour
-tolerance τ: KL of its posterior to the prior, and the misfit of draws to the mean's own answers. Misfits are
-strength · (MSE/(τ var f) − slack)₊, nothing within the tolerance; Z is the share of all humans that agree with the head,
-softly (`chains`). One event, one reference, one tolerance throughout, those of the ledger.
+in nats, for A heads side by side, f1 being what the mean of θ1 answers. The length is that of a code of θ1 at
+behaviour tolerance τ: KL of its posterior to the prior, and the misfit of draws to the mean's own answers. Misfits are
+strength · (MSE/(τ var f) − slack)₊, nothing within the tolerance; Z is the share of all humans that agree with the
+head, softly (`chains`). One event, one reference, one tolerance throughout, those of the ledger.
 
 Steps are those of Adam (Kingma & Ba 2015) on whitened parameters at a constant rate, for a falling one exaggerates when
 something happens; what is answered with is the mean of the last tenth.
@@ -91,7 +91,7 @@ class Scene:
 
 @dataclass(frozen=True)
 class Trained:
-    """Heads after training, and their accounts in nats `(A,)`: KL (whatever the price was), misfit of draws, of answers.
+    """Heads after training, and their accounts in nats `(A,)`: KL (whatever was paid), misfit of draws and of answers.
 
     `c_path` `(k, A)` is c at every tenth of training; `acceptance` `(A,)` is the chains' in the end, NaN where there
     were none. `broken` has the
@@ -133,7 +133,7 @@ def train(
         if len(t) != arms:
             raise InputError(f"{name}", f"{len(t)} heads", f"{arms}, as there are own networks")
     if len(scene.x_data) != len(scene.condition.x):
-        raise InputError("Scene.x_data", f"{len(scene.x_data)} questions", f"{len(scene.condition.x)}, as the condition")
+        raise InputError("Scene.x_data", f"{len(scene.x_data)} questions", f"{len(scene.condition.x)}, the condition's")
     if steps < 1 or not rate > 0:
         raise InputError("steps, rate", (steps, rate), "at least one step and a rate above 0")
     condition = scene.condition
@@ -159,7 +159,8 @@ def train(
         error = (f - target).square().unflatten(1, (2, -1)).mean(-1) / condition.unit
         coarse = (both[1] - both[0] + rules.named[:, None] * (f - target)).square().mean(-1, keepdim=True)
         excess = torch.cat([error, coarse / condition.unit], 1) - condition.slack
-        loss = torch.where(rules.l2, l2_nats(mu), kl_nats(mu, log_rho)) + condition.strength * excess.clamp(min=0).sum(1)
+        price = torch.where(rules.l2, l2_nats(mu), kl_nats(mu, log_rho))
+        loss = price + condition.strength * excess.clamp(min=0).sum(1)
         gain: Tensor | float = 0.0
         if state is not None and at >= begin:
             shown = own_c[rewarded].gather(1, rules.asked[rewarded])
@@ -220,7 +221,7 @@ def _account(
 
 
 def flops(own: Own, scene: Scene, rules: Rules, *, steps: int, population: int, leapfrogs: int) -> Tensor:
-    """FLOPs of training each head `(A,)`: 6 p for a question of its own network, and as many for one of a chain's human.
+    """FLOPs of training each head `(A,)`: 6 p for a question of its own network, and as much for one of a chain's.
 
     A head's chains are counted from when its reward begins to when it ends.
     """

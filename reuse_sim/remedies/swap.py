@@ -29,6 +29,7 @@ def residual(before: Tensor, after: Tensor, human: Tensor, others: Tensor) -> Te
 def _changes(before: Tensor, after: Tensor, human: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
     change = others - human
     if after.shape[1:] != before.shape or len(after) != len(others) or not float(change.square().sum()) > 0:
-        raise InputError("swap", f"answers {tuple(before.shape)} and {tuple(after.shape)}, humans {tuple(others.shape)}",
+        got = f"answers {tuple(before.shape)} and {tuple(after.shape)}, humans {tuple(others.shape)}"
+        raise InputError("swap", got,
                          "(…, n), (K, …, n), (K, n), and humans that differ")
     return after - before, change.reshape(len(change), *[1] * (before.ndim - 1), -1)

@@ -32,7 +32,7 @@ def heads(c: float, n: int = 12, units: int = 0, r: float = 0.0) -> Heads:
 def exact(at: Condition, head: Heads) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """log Z, posterior mean and covariance of z for a linear human and no slack.
 
-    U = k |Φz(1 − c) − N|² with k = strength/(n unit), so that log Z = −log det(A)/2 + k² bᵀA⁻¹b·2 − k|N|² with
+    U = k |Φz(1 − c) − N|² with k = strength/(n unit), so that log Z = −log det(A)/2 + 2k² bᵀA⁻¹b − k|N|² with
     A = I + 2k(1 − c)²ΦᵀΦ and b = (1 − c)ΦᵀN.
     """
     n = len(at.x)
@@ -41,7 +41,8 @@ def exact(at: Condition, head: Heads) -> tuple[torch.Tensor, torch.Tensor, torch
     a = torch.eye(3, dtype=at.x.dtype) + 2 * k * keep**2 * phi.T @ phi
     b = keep * phi.T @ head.own[0]
     inverse = torch.linalg.inv(a)
-    return -torch.logdet(a) / 2 + 2 * k**2 * b @ inverse @ b - k * head.own[0] @ head.own[0], 2 * k * inverse @ b, inverse
+    log_z = -torch.logdet(a) / 2 + 2 * k**2 * b @ inverse @ b - k * head.own[0] @ head.own[0]
+    return log_z, 2 * k * inverse @ b, inverse
 
 
 def test_chains_keep_a_posterior_that_is_known_and_average_its_gradient() -> None:
@@ -124,7 +125,9 @@ def test_heads_do_not_touch_each_other() -> None:
         assert torch.allclose(alone[2].c, slopes.c[i : i + 1], atol=1e-12)
 
 
-@pytest.mark.parametrize("change", [{"net": Mlp((2, 3, 3, 1))}, {"net": Mlp((3, 2, 1))}, {"unit": 0.0}, {"slack": -1.0}])
+@pytest.mark.parametrize(
+    "change", [{"net": Mlp((2, 3, 3, 1))}, {"net": Mlp((3, 2, 1))}, {"unit": 0.0}, {"slack": -1.0}]
+)
 def test_a_condition_that_cannot_be_is_refused(change) -> None:
     with pytest.raises(InputError):
         replace(condition(SMALL), **change)
