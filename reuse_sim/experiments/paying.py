@@ -120,8 +120,8 @@ def account(people: Stored, config: Mapping[str, Any], seed: int) -> tuple[dict[
     mu = torch.where(copy[:, None], own.silent(mu), mu)
     asked = tuple(torch.where(copy[:, None], place.h(k), place.f(k)) for k in ("condition", "data"))
     c = copy.float()
-    codes = reward.train(own, _fresh(place, mu, c), _rules(c, c, asked, named=~copy), place.scene, stream(seed, "codes"),
-                         steps=config["code_steps"], rate=CODE_RATE, cosine=True)  # fmt: skip
+    codes = reward.train(own, _fresh(place, mu, c), _rules(c, c, asked, named=~copy), place.scene,
+                         stream(seed, "codes"), steps=config["code_steps"], rate=CODE_RATE, cosine=True)  # fmt: skip
     lengths = bits(codes.loss)
     best = int(lengths[:FITS].argmin())
 
@@ -238,12 +238,11 @@ def _arm_rules(arms: Sequence[Mapping[str, Any]], place: Place, steps: int, seed
     high = torch.tensor([FREE if a["free"] else 1.0 for a in arms])
     target = tuple(place.h(k).expand(len(arms), -1) for k in ("condition", "data"))
     paid = torch.tensor([a["reward"] != "none" for a in arms])
-    rules = _rules(low, high, target)
-    return Rules(
-        low, high, opens=(each("opens") * steps).round(), since=(each("since") * steps).round(),
-        until=paid * float(steps), moves=each("moves").long(), reads=each("reads") > 0, l2=torch.tensor([a["price"] == "l2" for a in arms]),
-        asked=torch.stack([wrong if a["reward"] == "shuffled" else torch.arange(n) for a in arms]), target=rules.target,
-        named=rules.named,
+    return replace(
+        _rules(low, high, target),
+        opens=(each("opens") * steps).round(), since=(each("since") * steps).round(), until=paid * float(steps),
+        moves=each("moves").long(), reads=each("reads") > 0, l2=torch.tensor([a["price"] == "l2" for a in arms]),
+        asked=torch.stack([wrong if a["reward"] == "shuffled" else torch.arange(n) for a in arms]),
     )  # fmt: skip
 
 

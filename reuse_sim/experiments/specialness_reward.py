@@ -102,7 +102,7 @@ class Config(BaseModel):
     effort: float = Field(0.25, gt=0, le=100, description="of the sampler of S")
 
     start: Literal["copy_cold", "copy_warm", "direct", "fresh"] = Field(
-        "copy_cold", description="copies are c = 1 and N silent, its units drawn afresh or those of the ledger's direct "
+        "copy_cold", description="copies are c = 1 and N silent, its units drawn anew or those of the ledger's direct "
         "head; direct is that head itself; fresh is c = 0 and N drawn"
     )
     reward: Literal["none", "own", "shuffled"] = "own"

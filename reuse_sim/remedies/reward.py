@@ -183,7 +183,7 @@ def train(
             lean = (1 - 0.999 ** (at + 1)) ** 0.5 / (1 - 0.9 ** (at + 1))
             now = rate * (0.5 * (1 + math.cos(math.pi * at / steps)) if cosine else 1.0)
             flat = flat.detach() - now * lean * alive[:, None] * first / (second.sqrt() + 1e-8)
-            _hold(rules, at + 1, flat, own.p)
+            _hold(rules, min(at + 1, steps - 1), flat, own.p)
             if at >= steps - tail:
                 total += flat
             if (at + 1) % tail == 0:
