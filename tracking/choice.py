@@ -74,8 +74,9 @@ def draw(sweep: Sweep, records: Sequence[RunRecord]) -> Figure:
         for k, (reward, (_, colour, mark)) in enumerate(REWARDS.items()):
             _dots(ax, [r for r in records if r.arm == arms.get(reward)], colour, mark, 0.022 * (k - 1))
         ax.set_title(STARTS[start], loc="left", pad=4)
-    for ax in axes[-1]:
+    for ax in axes.flat[max(0, len(shown) - columns) : len(shown)]:
         ax.set_xlabel("ledger: J copy − J direct, bits")
+        ax.tick_params(labelbottom=True)
     for line in axes:
         line[0].set_ylabel("training: share of own answer")
     keys = [Line2D([], [], linestyle="", marker=mark, color=colour, markersize=4.5, label=label)
@@ -107,9 +108,10 @@ def _ground(ax: Axes, reach: float) -> None:
 def _dots(ax: Axes, records: Sequence[RunRecord], colour: str, mark: Any, apart: float) -> None:
     """Set apart a little from the other rewards' marks, which would hide them."""
     for status, face in (("ok", colour), ("undecided", "none")):
-        told = [r.metrics for r in records if r.status == status and None not in (r.metrics.get(X), r.metrics.get(Y))]
-        ax.scatter([m[X] for m in told], [m[Y] + apart for m in told], s=13, marker=mark, facecolors=face,
-                   edgecolors=colour, linewidths=0.7, alpha=0.7, clip_on=False, zorder=3)  # fmt: skip
+        told = [(r.metrics.get(X), r.metrics.get(Y)) for r in records if r.status == status]
+        dots = [(x, y + apart) for x, y in told if x is not None and y is not None]
+        ax.scatter([x for x, _ in dots], [y for _, y in dots], s=13, marker=mark, facecolors=face, edgecolors=colour,
+                   linewidths=0.7, alpha=0.7, clip_on=False, zorder=3)  # fmt: skip
 
 
 def _read(arm: Mapping[str, Any], key: str) -> str:

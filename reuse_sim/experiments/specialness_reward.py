@@ -80,6 +80,9 @@ METRICS = (
     Metric("train_flops", "FLOPs", "Of training the head, its chains with it."),
 )  # fmt: skip
 
+OF_LOG_Z = ("ledger/difference_bits", "ledger/direct_bits", "ledger/intended_bits", "ledger/held_bits",
+            "specialness/bits", "specialness/held_bits")
+"""What is not told where log Z is not believed."""
 SHARED = ("world", "human", "must_fail", "questions", "asked", "own", "width", "steps", "rate", "code_steps",
           "population", "leapfrogs", "effort")  # fmt: skip
 
@@ -148,26 +151,27 @@ def cell(arms: Mapping[str, Config], seed: int, store: Store) -> Mapping[str, Me
 
 
 def measure(name: str, people: Stored, ledger: Stored, heads: Stored) -> Measured:
-    """One arm; undecided where log Z has not converged, or the head or a code broke."""
+    """One arm; undecided where the head broke. Where log Z is not believed the ledger says nothing, the head does."""
     found, book = heads.values["arms"][name], ledger.values["metrics"]
+    doubts = list(ledger.values["trouble"])
     difference = book["ledger/difference_bits"]
-    direct = float(found["choice/own_share"] > 0.5)
-    told, wins = abs(difference) > DECIDED, difference > DECIDED
-    metrics = {
+    direct, preferred = float(found["choice/own_share"] > 0.5), difference > DECIDED and not doubts
+    metrics: dict[str, float | None] = {
         **people.values["human"], **book, **found,
         "choice/direct": direct,
-        "choice/against_ledger": float(direct != wins) if told else None,
-        "choice/causal_where_direct": found["inheritance/causal_total"] if wins else None,
-        "choice/gap_where_direct": found["inheritance/gap_recovered"] if wins else None,
+        "choice/against_ledger": None if doubts or abs(difference) <= DECIDED else float(direct != preferred),
+        "choice/causal_where_direct": found["inheritance/causal_total"] if preferred else None,
+        "choice/gap_where_direct": found["inheritance/gap_recovered"] if preferred else None,
     }
-    trouble = list(ledger.values["trouble"])
-    if name in heads.values["broken"]:
-        trouble.append("the head's loss stopped being finite: lower rate")
+    if doubts:
+        metrics |= dict.fromkeys(OF_LOG_Z)
+    broken = name in heads.values["broken"]
     metrics = {m.name: metrics.get(m.name) for m in METRICS}
     silent = [k for k, v in metrics.items() if v is None]
-    reason = "; ".join([*trouble, *([f"not asked here: {', '.join(silent)}"] if silent else [])])
+    reason = "; ".join([*(["the head's loss stopped being finite: lower rate"] if broken else []), *doubts,
+                        *([f"not told here: {', '.join(silent)}"] if silent else [])])  # fmt: skip
     return Measured(metrics, {"c_path": heads.values["c_path"][name], **ledger.values["estimates"]}, heads.sha256,
-                    "undecided" if trouble else "ok", reason)  # fmt: skip
+                    "undecided" if broken else "ok", reason)  # fmt: skip
 
 
 def memory_bytes(arms: Mapping[str, Config]) -> int:

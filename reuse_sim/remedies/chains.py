@@ -60,10 +60,11 @@ class Condition:
     slack: float = 1.0
 
     def __post_init__(self) -> None:
-        if len(self.net.sizes) > 3 or self.net.sizes[-1] != 1 or (self.units and self.net.activation != "tanh"):
-            raise InputError("Condition.net", self.net.sizes, "one hidden layer of tanh units or none, and one output")
-        if self.x.ndim != 2 or self.x.shape[1] != self.net.sizes[0]:
-            raise InputError("Condition.x", tuple(self.x.shape), f"(n, {self.net.sizes[0]})")
+        first, *_, last = sizes = self.net.sizes
+        if len(sizes) > 3 or last != 1 or (self.units and self.net.activation != "tanh"):
+            raise InputError("Condition.net", sizes, "one hidden layer of tanh units or none, and one output")
+        if self.x.ndim != 2 or self.x.shape[1] != first:
+            raise InputError("Condition.x", tuple(self.x.shape), f"(n, {first})")
         if not (self.unit > 0 and self.strength > 0 and self.slack >= 0):
             raise InputError("Condition", f"unit {self.unit}, strength {self.strength}, slack {self.slack}",
                              "a unit and a strength above 0, and a slack that is not negative")
