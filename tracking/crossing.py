@@ -84,7 +84,7 @@ def _panel(ax: Axes, sweep: Sweep, records: Sequence[RunRecord]) -> None:
 
 
 def crossing(first: Mapping[float, float], second: Mapping[float, float]) -> float | None:
-    """Where two curves over tolerance meet, between points straight in the tolerance's logarithm; None where nowhere."""
+    """Where two curves over tolerance meet, straight in its logarithm between points; None where nowhere."""
     both = [t for t in sorted(first) if t in second]
     gaps = [first[t] - second[t] for t in both]
     for (a, u), (b, v) in zip(zip(both, gaps, strict=True), list(zip(both, gaps, strict=True))[1:], strict=False):

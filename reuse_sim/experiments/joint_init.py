@@ -57,26 +57,27 @@ METHOD = (
     "drift: of θ2, of its start (a start will do if what training makes of it is within the tolerance), and of θ1 "
     "(drift of f). The masses under the initialisation prior of all starts that would do and of all networks that "
     "would are both estimated by sequential Monte Carlo and count all symmetric copies. Searches begin at fresh starts "
-    "and descend on drift through training, unrolled. Bits about f in a human are its specialness S at its own error on "
-    "128 on-distribution questions, less log2(1 + S ln 2), what an own error as tolerance overpays."
+    "and descend on drift through training, unrolled. Bits about f in a human are its specialness S at its own error "
+    "on 128 on-distribution questions, less log2(1 + S ln 2), what an own error as tolerance overpays."
 )
 
 METRICS = (
     Metric("human/on_fit", "R²", "Fit of the human to f on-distribution."),
     Metric("human/off_fit", "R²", "Fit of the human to f off-distribution."),
     Metric("replay/exact", "", "1 where f, start and process give the human again to the last bit."),
-    Metric("budget/excess_bits", "bits", "By how much teacher, start and order of data together have more than |θ2| bits "
-           "in θ2, in a random linear Gaussian world where all are exact; 0 by the chain rule."),
+    Metric("budget/excess_bits", "bits", "By how much teacher, start and order of data together have more than |θ2| "
+           "bits in θ2, in a random linear Gaussian world where all are exact; 0 by the chain rule."),
     *(Metric(f"init_bits/at_{label(t)}", "bits", f"Code of the start, at {label(t)} % drift of what it trains to.")
       for t in TOLERANCES),
     *(Metric(f"human_bits/at_{label(t)}", "bits", f"Code of θ2 at {label(t)} % drift.") for t in TOLERANCES),
     *(Metric(f"ledger/init_share_at_{label(t)}", "", f"Code of the start over that of θ2, at {label(t)} % drift.",
              headline=t == DECIDING[0]) for t in DECIDING),
-    *(Metric(f"ledger/joint_share_at_{label(t)}", "", f"|θ1| and the code of a start that a search found, over |θ2|, at "
-             f"{label(t)} % drift.", r"(|\theta_1| + |\tilde\theta_2|)/|\theta_2|", headline=t == DECIDING[0])
+    *(Metric(f"ledger/joint_share_at_{label(t)}", "", f"|θ1| and the code of a start that a search found, over |θ2|, "
+             f"at {label(t)} % drift.", r"(|\theta_1| + |\tilde\theta_2|)/|\theta_2|", headline=t == DECIDING[0])
       for t in DECIDING),
-    *(Metric(f"ledger/teacher_bits_at_{label(t)}", "bits", f"Code of θ1 at {label(t)} % drift of f.") for t in DECIDING),
-    *(Metric(f"ledger/found_bits_at_{label(t)}", "bits", f"Code of the start that a search found, at {label(t)} % drift.")
+    *(Metric(f"ledger/teacher_bits_at_{label(t)}", "bits", f"Code of θ1 at {label(t)} % drift of f.")
+      for t in DECIDING),
+    *(Metric(f"ledger/found_bits_at_{label(t)}", "bits", f"Code of the start that a search found, at {label(t)} %.")
       for t in DECIDING),
     *(Metric(f"preimage/bits_at_{label(t)}", "bits", f"How many more starts than networks are right at {label(t)} % "
              "drift.", r"\log_2 \mu(\mathrm{Train}^{-1} B)/\mu(B)") for t in DECIDING),
@@ -88,8 +89,8 @@ METRICS = (
     *(Metric(f"recovery/share_at_{label(t)}", "share", f"Of the searches, those that got to {label(t)} % drift.",
              headline=t == DECIDING[0]) for t in DECIDING),
     Metric("recovery/found", "", f"1 where one of them got to {label(DECIDING[0])} %."),
-    *(Metric(f"recovery/steps_at_{label(t)}", "steps", f"Median of descent steps to {label(t)} %; those that did not get "
-             "there count with all of theirs.") for t in DECIDING),
+    *(Metric(f"recovery/steps_at_{label(t)}", "steps", f"Median of descent steps to {label(t)} %; those that did not "
+             "get there count with all of theirs.") for t in DECIDING),
     Metric("recovery/trainings", "trainings", f"Median cost of a search to {label(DECIDING[0])} %, in trainings of the "
            "human: 4 a step and one at the end."),
     Metric("recovery/cost_correlation", "", f"Spearman over numbers of steps between preimage bits and the mean log of "
@@ -106,7 +107,7 @@ class Config(BaseModel):
         (12, 25, 50, 100), description="numbers of training steps; the last makes the human that codes are about")
     rate: float = Field(0.1, gt=0, le=10, description="first rate of Adam, which falls as half a cosine")
     batch: int = Field(32, ge=1, le=4096, description="questions of a training step")
-    questions: int = Field(128, ge=4, le=100_000, description="that drift is the mean over, half of them off-distribution")
+    questions: int = Field(128, ge=4, le=100_000, description="that drift is the mean over, half of them off")
     curve: tuple[float, ...] = Field(TOLERANCES, description="drifts at which both lengths are measured, beside those "
                                      f"that decide; of {', '.join(map(str, TOLERANCES))}")
     effort: float = Field(0.2, gt=0, le=100, description="of the samplers")
@@ -210,7 +211,8 @@ def train_people(config: Config, seed: int) -> tuple[dict[str, Tensor], dict[str
     fresh = scene.net.init(streams(seed, [f"search/{i}" for i in range(config.searches)]), torch.float64)
     humans = torch.cat([scene.process(steps)(theta_0) for steps in config.efforts])
     process = scene.process(config.efforts[-1])
-    exact = replays(process, theta_0, humans[-1:]) and torch.equal(process(torch.cat([fresh, theta_0]))[-1:], humans[-1:])
+    among_others = process(torch.cat([fresh, theta_0]))[-1:]
+    exact = replays(process, theta_0, humans[-1:]) and torch.equal(among_others, humans[-1:])
     fits = [float(observed.r_squared(scene.net.forward(humans[-1:], x)[..., 0], scene.world.answer(scene.theta_1, x)))
             for x in (scene.on, scene.off)]
     return ({"theta_0": theta_0[0], "humans": humans, "fresh": fresh}, {
@@ -220,7 +222,7 @@ def train_people(config: Config, seed: int) -> tuple[dict[str, Tensor], dict[str
 
 
 def search(people: Stored, config: Config, seed: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """For each number of steps, searches from the same fresh starts: steps and success by tolerance, `(k, searches)`."""
+    """For each number of steps, searches from the same fresh starts: steps and success by tolerance."""
     scene, out, best = Scene(config, seed), {}, people.tensors["fresh"]
     for theta, steps in zip(people.tensors["humans"], config.efforts, strict=True):
         process = scene.process(steps)
@@ -229,9 +231,9 @@ def search(people: Stored, config: Config, seed: int) -> tuple[dict[str, Tensor]
         found = recover(training, people.tensors["fresh"], scene.sd, scene.drift(theta), tolerances,
                         steps=config.search_steps, rate=config.search_rate)
         flops = found.flops(process.flops) / process.flops
-        every = zip(tolerances, found.steps, found.reached, found.drift, flops, strict=True)
-        out[str(steps)] = {label(t): {"steps": s.tolist(), "reached": r.tolist(), "drift": d.tolist(), "trainings": c.tolist()}
-                           for t, s, r, d, c in every}
+        said = {"steps": found.steps, "reached": found.reached, "drift": found.drift, "trainings": flops}
+        out[str(steps)] = {label(t): {name: value[k].tolist() for name, value in said.items()}
+                           for k, t in enumerate(tolerances)}
         # By tolerance, the start of the search that was first, or that came nearest.
         first = (found.steps.double() + found.drift).argmin(1)
         best = found.theta[torch.arange(len(first)), first]
@@ -282,7 +284,8 @@ def weigh(people: Stored, config: Config, seed: int) -> tuple[dict[str, Tensor],
         tolerances = DECIDING if steps == config.efforts[-1] else (MIDDLE,)
         process, drift = scene.process(steps), scene.drift(theta)
         out[str(steps)] = {
-            "masses": {label(t): as_values(preimage(drift, process, sampler(scene, t, f"{steps}/{t}"))) for t in tolerances},
+            "masses": {label(t): as_values(preimage(drift, process, sampler(scene, t, f"{steps}/{t}")))
+                       for t in tolerances},
             **information(scene, theta, f"{steps}/information"),
         }
     return {}, out

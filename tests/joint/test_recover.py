@@ -80,4 +80,4 @@ def test_a_tolerance_below_what_the_precision_resolves_is_refused() -> None:
 
 def test_a_search_that_does_not_fit_is_refused() -> None:
     with pytest.raises(InputError, match="unrolled training: got 1 networks x 20 steps"):
-        recover(quadratic(), torch.ones(1, 3, dtype=torch.float64), ONES, lambda t: t.square().sum(1), (0.1,), memory=10)
+        recover(quadratic(), ONES[None], ONES, lambda t: t.square().sum(1), (0.1,), memory=10)
