@@ -273,7 +273,11 @@ def write_codes(people: Stored, found: Stored, config: Config, seed: int) -> tup
         write(f"init_bits/at_{label(t)}", people.tensors["theta_0"], scene.sd, of_start, t)
     for t, theta_0 in zip(DECIDING, found.tensors["theta_0"], strict=True):
         write(f"ledger/teacher_bits_at_{label(t)}", scene.theta_1[0], family.square().mean(0).sqrt(), of_teacher, t)
-        write(f"ledger/found_bits_at_{label(t)}", theta_0, scene.sd, of_start, t)
+        if any(found.values[str(config.efforts[-1])][label(t)]["reached"]):
+            write(f"ledger/found_bits_at_{label(t)}", theta_0, scene.sd, of_start, t)
+        else:
+            metrics[f"ledger/found_bits_at_{label(t)}"] = None
+            trouble.append(f"no search got to {label(t)} %: take more searches or search_steps")
     return {}, {"metrics": metrics, "said": said, "trouble": trouble}
 
 
