@@ -18,22 +18,20 @@ from scipy.stats import spearmanr
 from torch import Tensor
 
 from reuse_sim.artifacts import Store, Stored
-from reuse_sim.engines.spec import Adam
 from reuse_sim.errors import InputError, Refusal
+from reuse_sim.experiments.started import Scene, as_values, information, sampler
 from reuse_sim.inheritance import observed
 from reuse_sim.joint import linear
 from reuse_sim.joint.budget import budget, order_sd
-from reuse_sim.joint.preimage import Preimage, preimage
+from reuse_sim.joint.preimage import preimage
 from reuse_sim.joint.recover import recover
-from reuse_sim.joint.replay import Process, replays
+from reuse_sim.joint.replay import replays
 from reuse_sim.joint.unrolled import supervised
 from reuse_sim.ledger import quantised
 from reuse_sim.nets import first_output
 from reuse_sim.plugins import STRICT, Plugin, plugin
 from reuse_sim.record import Measured, Metric
 from reuse_sim.rng import stream, streams
-from reuse_sim.specialness import DiagonalNormal, Problem, estimate, symmetry
-from reuse_sim.types import Estimate, World
 
 TOLERANCES = (0.001, 0.003, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2)
 """Drifts from the human at which codes may be written."""
@@ -175,35 +173,6 @@ def memory_bytes(arms: Mapping[str, Config]) -> int:
 # Stages ----------------------------------------------------------------------------------------------
 
 
-class Scene:
-    """The world of a cell, its teacher `(1, p1)`, how its humans come to be, and what drift is asked about."""
-
-    def __init__(self, config: Config, seed: int) -> None:
-        self.config, self.seed = config, seed
-        self.world: World = config.world.build()
-        self.net = self.world.human_net(config.width)
-        self.sd = self.net.prior_sd(torch.float64)
-        self.theta_1 = self.world.teacher([stream(seed, "teacher")]).double()
-        self.on = self.world.on_distribution(self.theta_1, 4096, [stream(seed, "ask/on")])
-        self.off = self.world.off_distribution(self.theta_1, 4096, [stream(seed, "ask/off")])
-        self.variance = self.world.answer(self.theta_1, self.on).var(correction=0)
-        half = config.questions // 2
-        self.asked = torch.cat([self.on[:, :half], self.off[:, : config.questions - half]], 1)[0]
-
-    def process(self, steps: int) -> Process:
-        """Training for so many steps; shorter trainings see the first of a longer one's questions."""
-        x = self.world.on_distribution(self.theta_1, self.config.efforts[-1] * self.config.batch,
-                                       [stream(self.seed, "human/questions")])
-        y = self.world.answer(self.theta_1, x)
-        x, y = (t[0].unflatten(0, (-1, self.config.batch))[:steps] for t in (x, y))
-        return Process(self.net, x, y, Adam(self.config.rate))
-
-    def drift(self, theta: Tensor) -> Callable[[Tensor], Tensor]:
-        """Drift from the human θ2 `(p,)`: θ `(n, p)` -> `(n,)`."""
-        said = self.net.forward(theta[None], self.asked)[..., 0]
-        return lambda other: (self.net.forward(other, self.asked)[..., 0] - said).square().mean(-1) / self.variance
-
-
 def train_people(config: Config, seed: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """One start, what it becomes by each number of steps, fresh starts, and whether it does so again."""
     scene = Scene(config, seed)
@@ -296,38 +265,6 @@ def weigh(people: Stored, config: Config, seed: int) -> tuple[dict[str, Tensor],
 
 
 # Parts -----------------------------------------------------------------------------------------------
-
-
-def sampler(scene: Scene, tolerance: float, name: str) -> Callable[[Callable[[Tensor], Tensor], bool], Estimate]:
-    """−log2 of the mass of {cost ≤ tolerance} under the initialisation prior, by sequential Monte Carlo."""
-    def mass(cost: Callable[[Tensor], Tensor], smooth: bool) -> Estimate:
-        problem = Problem(
-            dim=scene.net.p, reference=DiagonalNormal(scene.sd, "initialisation prior"), cost=cost, tolerance=tolerance,
-            consistency=f"drift over {len(scene.asked)} questions", smooth=smooth, symmetry=symmetry.of_net(scene.net),
-            probe=lambda theta: scene.net.forward(theta, scene.asked)[..., 0],
-        )
-        return estimate(problem, "smc", scene.config.effort, generator=stream(scene.seed, f"mass/{name}/{smooth}"))
-
-    return mass
-
-
-def as_values(found: Preimage) -> dict[str, Any]:
-    """Plain numbers of both masses."""
-    both = {"start": found.start, "end": found.end}
-    low, high = found.limits
-    return {"bits": found.bits, "low": low, "high": high, "status": found.status,
-            **{f"{k}_{name}": getattr(e, name) for k, e in both.items() for name in ("bits", "low", "high", "status")}}
-
-
-def information(scene: Scene, theta: Tensor, name: str) -> dict[str, Any]:
-    """Bits about f in a human `(p,)`: S at its own error, less what an own error as tolerance overpays."""
-    x = scene.on[0, :128]
-    loose = Problem.for_human(scene.world, scene.theta_1[0], scene.net, x, tolerance=1.0)
-    own = float(loose.cost(theta[None]))
-    problem = Problem.for_human(scene.world, scene.theta_1[0], scene.net, x, tolerance=own)
-    said = estimate(problem, "smc", scene.config.effort, generator=stream(scene.seed, name))
-    return {"error": own, "specialness_bits": said.bits, "specialness_status": said.status,
-            "information_bits": said.bits - math.log2(1 + max(said.bits, 0.0) * math.log(2))}
 
 
 def linear_excess(generator: torch.Generator) -> float:

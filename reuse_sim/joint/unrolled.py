@@ -104,7 +104,7 @@ class Training:
                 dual = tuple(forward_ad.make_dual(t, d) for t, d in zip(leaves, along, strict=True))
                 parts = [forward_ad.unpack_dual(t) for t in self._step(dual, step, rate, linked=True)]
                 state = tuple(part.primal.detach() for part in parts)
-                along = tuple(part.tangent.detach() for part in parts)
+                along = tuple(part.tangent.detach() for part in parts if part.tangent is not None)
         return state[0], along[0]
 
     def jacobian(self, theta_0: Tensor) -> Tensor:

@@ -12,15 +12,8 @@ from pydantic import ValidationError
 from reuse_sim.artifacts import Store
 from reuse_sim.errors import InputError, Refusal
 from reuse_sim.experiments import joint_init
-from reuse_sim.experiments.joint_init import (
-    DECIDING,
-    Scene,
-    information,
-    label,
-    linear_excess,
-    rank_correlation,
-    summary,
-)
+from reuse_sim.experiments.joint_init import DECIDING, label, linear_excess, rank_correlation, summary
+from reuse_sim.experiments.started import Scene, information
 from reuse_sim.rng import stream
 
 ARM = {"world": {"use": "radius", "sines": 1}, "width": 1, "efforts": [1, 2, 4], "batch": 4, "questions": 10,
