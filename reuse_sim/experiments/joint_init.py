@@ -19,7 +19,7 @@ from torch import Tensor
 
 from reuse_sim.artifacts import Store, Stored
 from reuse_sim.errors import InputError, Refusal
-from reuse_sim.experiments.started import Scene, as_values, information, sampler
+from reuse_sim.experiments.started import Scene, as_values, information, rounded_bits, sampler
 from reuse_sim.inheritance import observed
 from reuse_sim.joint import linear
 from reuse_sim.joint.budget import budget, order_sd
@@ -50,13 +50,15 @@ def label(tolerance: float) -> str:
 
 METHOD = (
     "A teacher, a start drawn from the initialisation prior and an order of data make the human; trained again from "
-    "the start it comes out the same to the last bit. Drift is the mean of (H' - H)²/var f over named questions, half "
-    "of them on-distribution and half off, var f on-distribution. Codes are written and read back at a tolerance of "
+    "the start it comes out the same to the last bit. Drift is the mean of (H' - H)²/var f over named questions, half"
+    " of them on-distribution and half off, var f on-distribution. Codes are written and read back at a tolerance of "
     "drift: of θ2, of its start (a start will do if what training makes of it is within the tolerance), and of θ1 "
-    "(drift of f). The masses under the initialisation prior of all starts that would do and of all networks that "
-    "would are both estimated by sequential Monte Carlo and count all symmetric copies. Searches begin at fresh starts "
-    "and descend on drift through training, unrolled. Bits about f in a human are its specialness S at its own error "
-    "on 128 on-distribution questions, less log2(1 + S ln 2), what an own error as tolerance overpays."
+    "(drift of f). The coder searches for the shortest network or start that will do; beside it stand codes without a"
+    " search, which round what there is. The masses under the initialisation prior of all starts that would do and of"
+    " all networks that would are both estimated by sequential Monte Carlo and count all symmetric copies. Searches "
+    "begin at fresh starts and descend on drift through training, unrolled. Bits about f in a human are its "
+    "specialness S at its own error on 128 on-distribution questions, less log2(1 + S ln 2), what an own error as "
+    "tolerance overpays."
 )
 
 METRICS = (
@@ -68,6 +70,8 @@ METRICS = (
     *(Metric(f"init_bits/at_{label(t)}", "bits", f"Code of the start, at {label(t)} % drift of what it trains to.")
       for t in TOLERANCES),
     *(Metric(f"human_bits/at_{label(t)}", "bits", f"Code of θ2 at {label(t)} % drift.") for t in TOLERANCES),
+    *(Metric(f"plain_{name}_bits/at_{label(t)}", "bits", f"The same of {what} without search: rounded as it is.")
+      for name, what in (("init", "the start"), ("human", "θ2")) for t in TOLERANCES),
     *(Metric(f"ledger/init_share_at_{label(t)}", "", f"Code of the start over that of θ2, at {label(t)} % drift.",
              headline=t == DECIDING[0]) for t in DECIDING),
     *(Metric(f"ledger/joint_share_at_{label(t)}", "", f"|θ1| and the code of a start that a search found, over |θ2|, "
@@ -240,6 +244,8 @@ def write_codes(people: Stored, found: Stored, config: Config, seed: int) -> tup
     for t in sorted({*config.curve, *DECIDING}):
         write(f"human_bits/at_{label(t)}", theta_2, scene.sd, drift, t)
         write(f"init_bits/at_{label(t)}", people.tensors["theta_0"], scene.sd, of_start, t)
+        metrics[f"plain_human_bits/at_{label(t)}"] = rounded_bits(theta_2, scene.sd, drift, t)
+        metrics[f"plain_init_bits/at_{label(t)}"] = rounded_bits(people.tensors["theta_0"], scene.sd, of_start, t)
     for t, theta_0 in zip(DECIDING, found.tensors["theta_0"], strict=True):
         write(f"ledger/teacher_bits_at_{label(t)}", scene.theta_1[0], family.square().mean(0).sqrt(), of_teacher, t)
         if any(found.values[str(config.efforts[-1])][label(t)]["reached"]):

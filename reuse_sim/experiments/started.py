@@ -6,18 +6,23 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from reuse_sim.engines.spec import Adam
 from reuse_sim.joint.preimage import Preimage
 from reuse_sim.joint.replay import Process
+from reuse_sim.ledger import message
 from reuse_sim.rng import stream
 from reuse_sim.specialness import DiagonalNormal, Problem, estimate, symmetry
 from reuse_sim.types import Estimate, World
 
 SURE = 2.0
 """By how much more effort masses are sampled where there is a gradient, which is quick then."""
+STEPS, SPREADS, REACH = 61, 17, 16
+"""Of a code without search: steps from 2³ prior sds down by quarters of an octave, spreads from 2⁻⁴ up by halves, and
+how many spreads from 0 a parameter can be."""
 
 
 class Scene:
@@ -83,3 +88,31 @@ def information(scene: Scene, theta: Tensor, name: str) -> dict[str, Any]:
     said = estimate(problem, "smc", SURE * scene.config.effort, generator=stream(scene.seed, name))
     return {"error": own, "specialness_bits": said.bits, "specialness_status": said.status,
             "information_bits": said.bits - math.log2(1 + max(said.bits, 0.0) * math.log(2))}
+
+
+def rounded_bits(
+    theta: Tensor, sd: Tensor, distortion: Callable[[Tensor], Tensor], tolerance: float
+) -> int | None:
+    """Bits written for θ `(p,)` as it is: all parameters rounded to the nearest, at the coarsest step that does.
+
+    What a code costs that looks for no other network within the tolerance. None where no step does.
+    """
+    z, steps = theta / sd, 2.0 ** (3 - torch.arange(STEPS, dtype=theta.dtype).unsqueeze(1) / 4)
+    k = torch.round(z / steps)
+    fits = distortion(k * steps * sd) <= tolerance
+    if not bool(fits.any()):
+        return None
+    place = int(fits.long().argmax())
+    step, told = float(steps[place]), k[place].long().numpy()
+    spread = min(max(round(2 * math.log2(max(float(z.square().mean()) ** 0.5, 1e-9))) + 8, 0), SPREADS - 1)
+    cells = 2.0 ** (spread / 2 - 4) / step
+    reach = math.ceil(REACH * cells)
+    if np.abs(told).max() > reach:
+        return None
+
+    def model(pen: message.Pen) -> None:
+        pen.uniform(place, STEPS)
+        pen.uniform(spread, SPREADS)
+        pen.normal(told, np.full(len(told), cells), reach)
+
+    return message.write(model).bits

@@ -13,7 +13,7 @@ from reuse_sim.artifacts import Store
 from reuse_sim.errors import InputError, Refusal
 from reuse_sim.experiments import joint_init
 from reuse_sim.experiments.joint_init import DECIDING, label, linear_excess, rank_correlation, summary
-from reuse_sim.experiments.started import Scene, information
+from reuse_sim.experiments.started import Scene, information, rounded_bits
 from reuse_sim.rng import stream
 
 ARM = {"world": {"use": "radius", "sines": 1}, "width": 1, "efforts": [1, 2, 4], "batch": 4, "questions": 10,
@@ -66,6 +66,21 @@ def test_information_is_specialness_less_what_an_own_error_overpays() -> None:
     s = said["specialness_bits"]
     assert said["information_bits"] == pytest.approx(s - math.log2(1 + s * math.log(2)))
     assert said["information_bits"] <= 3  # an untrained net knows nothing of f
+
+
+def test_a_code_without_search_rounds_at_the_coarsest_step_that_does() -> None:
+    theta = torch.tensor([0.3, -1.2, 2.0, 0.7] * 10, dtype=torch.float64)
+    sd = torch.full((40,), 2.0, dtype=torch.float64)
+
+    def far(other):
+        return (other - theta).abs().amax(-1)
+
+    bits = {t: rounded_bits(theta, sd, far, t) for t in (0.05, 0.05 / 4, 1e-12)}
+    assert bits[1e-12] is None
+    # Whichever step does, a quarter of the tolerance is about two bits more for each parameter.
+    assert (bits[0.05 / 4] or 0) - (bits[0.05] or 0) == pytest.approx(80, abs=40)
+    # Within half a step of .05 at most; information of a normal of spread .6 sds at that step.
+    assert 40 * 2 < (bits[0.05] or 0) < 40 * 7
 
 
 def test_the_linear_budget_has_no_excess() -> None:

@@ -14,7 +14,7 @@ PERCENT = (0.1, 1.0, 10.0)
 
 @pytest.fixture
 def lengths(make_sweep):
-    metrics = tuple(Metric(f"{n}/at_{p:g}", "bits", n) for n in crossing.LINES for p in PERCENT)
+    metrics = tuple(Metric(f"{n}/at_{p:g}", "bits", n) for n in ("human_bits", "init_bits") for p in PERCENT)
     header = make_sweep(arms=("own", "other"), metrics=metrics, expect=())
 
     def bits(arm, seed):
@@ -36,9 +36,21 @@ def test_lines_go_through_the_means_and_cross_where_they_meet(lengths, tmp_path)
     assert lines["the human itself, θ₂"] == pytest.approx([201, 151, 101])
     assert lines["its initialisation"] == pytest.approx([301, 151, 21])
     assert [t.get_text() for ax in (own, other) for t in ax.texts] == [
-        "crossing at 1 %", "no crossing: the start is shorter throughout"]
+        "crossing at 1 %", "initialisation shorter throughout"]
     assert crossing.write(header, records, tmp_path, "x-") == "x-crossing"
     assert {p.name for p in tmp_path.iterdir()} == {"x-crossing.svg", "x-crossing.png"}
+
+
+def test_codes_without_search_have_lines_and_a_crossing_of_their_own(lengths):
+    header, records = lengths
+    more = tuple(dataclasses.replace(m, name=f"plain_{m.name}") for m in header.metrics)
+    header = dataclasses.replace(header, metrics=(*header.metrics, *more))
+    both = [dataclasses.replace(r, metrics={**r.metrics, **{f"plain_{k}": v + 10 * k.startswith("init") * (1 + r.seed)
+                                                           for k, v in r.metrics.items()}}) for r in records]
+    drawn = crossing.draw(header, both)
+    assert [t.get_text().split("\n")[0] for t in drawn.axes[0].texts] == ["crossing at 1 %"]
+    assert drawn.axes[0].texts[0].get_text().split("\n")[1] == "rounded: crossing at 1.8 %"  # 10^(20/80)
+    assert len(drawn.legends[0].get_texts()) == 4
 
 
 def test_curves_cross_between_points_in_the_logarithm():
