@@ -50,12 +50,12 @@ def label(tolerance: float) -> str:
 
 METHOD = (
     "A teacher, a start drawn from the initialisation prior and an order of data make the human; trained again from "
-    "the start it comes out the same to the last bit. Drift is the mean of (H' - H)²/var f over named questions, half"
-    " of them on-distribution and half off, var f on-distribution. Codes are written and read back at a tolerance of "
+    "the start it comes out the same to the last bit. Drift is the mean of (H' - H)²/var f over named questions, half "
+    "of them on-distribution and half off, var f on-distribution. Codes are written and read back at a tolerance of "
     "drift: of θ2, of its start (a start will do if what training makes of it is within the tolerance), and of θ1 "
-    "(drift of f). The coder searches for the shortest network or start that will do; beside it stand codes without a"
-    " search, which round what there is. The masses under the initialisation prior of all starts that would do and of"
-    " all networks that would are both estimated by sequential Monte Carlo and count all symmetric copies. Searches "
+    "(drift of f). The coder searches for the shortest network or start that will do; beside it stand codes without a "
+    "search, which round what there is. The masses under the initialisation prior of all starts that would do and of "
+    "all networks that would are both estimated by sequential Monte Carlo and count all symmetric copies. Searches "
     "begin at fresh starts and descend on drift through training, unrolled. Bits about f in a human are its "
     "specialness S at its own error on 128 on-distribution questions, less log2(1 + S ln 2), what an own error as "
     "tolerance overpays."
