@@ -54,7 +54,7 @@ def draw(sweep: Sweep, records: Sequence[RunRecord]) -> Figure:
         ax.set_title(arm, loc="left", pad=4)
         ax.set_xlabel("drift allowed, % of var f")
     axes[0].set_ylabel("bits")
-    axes[0].set_ylim(bottom=0)
+    axes[0].set_ylim(0, 1.2 * axes[0].get_ylim()[1])  # room for what is said of the crossing
     handles, labels = axes[0].get_legend_handles_labels()
     drawn.legend(handles, labels, loc="upper center", ncols=4, frameon=False, fontsize=8)
     drawn.tight_layout(rect=(0, 0, 1, 0.92))
