@@ -15,8 +15,13 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-LINES = {"human_bits": ("the human itself, θ₂", INK, "-"), "init_bits": ("its initialisation", "#005b96", "--")}
-"""By the metrics `NAME/at_PERCENT`: legend, colour, dash."""
+BLUE = "#005b96"
+LINES = {
+    "human_bits": ("the human itself, θ₂", INK, "-"), "init_bits": ("its initialisation", BLUE, "-"),
+    "plain_human_bits": ("θ₂, rounded as it is", INK, ":"),
+    "plain_init_bits": ("initialisation, rounded as it is", BLUE, ":"),
+}
+"""By the metrics `NAME/at_PERCENT`: legend, colour, dash. The first two are compared; and the others, where there."""
 NAME = "crossing"
 CAPTION = ("Bits of the human and of its initialisation against tolerance, means over worlds with 95 % intervals; a dotted "
            "line marks where the means cross")
@@ -26,7 +31,7 @@ def write(sweep: Sweep, records: Sequence[RunRecord], folder: Path, prefix: str 
     """Draw the lines as SVG and PNG; the file's stem, None where a sweep has no two lengths at two tolerances."""
     from matplotlib import rc_context
 
-    if min(len(tolerances(sweep, name)) for name in LINES) < 2 or not any(r.status == "ok" for r in records):
+    if min(len(tolerances(sweep, name)) for name in list(LINES)[:2]) < 2 or not any(r.status == "ok" for r in records):
         return None
     with rc_context(STYLE):
         save(draw(sweep, records), folder, f"{prefix}{NAME}")
@@ -51,20 +56,21 @@ def draw(sweep: Sweep, records: Sequence[RunRecord]) -> Figure:
         ax.set_title(arm, loc="left", pad=4)
         ax.set_xlabel("drift allowed, % of var f")
     axes[0].set_ylabel("bits")
-    axes[0].set_ylim(bottom=0)
+    axes[0].set_ylim(0, 1.2 * axes[0].get_ylim()[1])  # room for what is said of the crossing
     handles, labels = axes[0].get_legend_handles_labels()
-    drawn.legend(handles, labels, loc="upper center", ncols=2, frameon=False, fontsize=8)
+    drawn.legend(handles, labels, loc="upper center", ncols=4, frameon=False, fontsize=8)
     drawn.tight_layout(rect=(0, 0, 1, 0.92))
     return drawn
 
 
 def _panel(ax: Axes, sweep: Sweep, records: Sequence[RunRecord]) -> None:
     metrics, means = {m.name: m for m in sweep.metrics}, {}
-    for k, (name, (label, colour, dash)) in enumerate(LINES.items()):
+    lines = {name: how for name, how in LINES.items() if tolerances(sweep, name)}
+    for k, (name, (label, colour, dash)) in enumerate(lines.items()):
         found = {t: figure(metrics[metric], records) for t, metric in tolerances(sweep, name).items()}
         found = {t: i for t, i in found.items() if i.n}
         means[name] = {t: i.mean for t, i in found.items()}
-        x = [t * 1.02 ** (2 * k - 1) for t in found]  # set apart a little
+        x = [t * 1.02 ** (2 * k - len(lines) + 1) for t in found]  # set apart a little
         ax.plot(x, [i.mean for i in found.values()], dash, color=colour, linewidth=1.3, marker="o", markersize=2.5,
                 label=label)
         low, high = ([getattr(i, end) if i.n > 1 else i.mean for i in found.values()] for end in ("low", "high"))
@@ -73,20 +79,25 @@ def _panel(ax: Axes, sweep: Sweep, records: Sequence[RunRecord]) -> None:
     ticks = list(means["human_bits"])
     ax.set_xticks(ticks, [f"{t:g}" for t in ticks])
     ax.minorticks_off()
-    at = crossing(means["init_bits"], means["human_bits"])
-    if at is None:
-        over = [t for t in means["init_bits"] if means["init_bits"][t] > means["human_bits"].get(t, math.inf)]
-        said = "no crossing: the start is " + ("longer" if over else "shorter") + " throughout"
-    else:
-        ax.axvline(at, color=INK, linewidth=0.7, linestyle=":")
-        said = f"crossing at {at:.2g} %"
-    ax.text(0.98, 0.97, said, transform=ax.transAxes, ha="right", va="top", fontsize=8)
+    said = [_meeting(ax, means, kind) for kind in ("", "plain_") if f"{kind}init_bits" in means]
+    ax.text(0.98, 0.97, "\n".join(said), transform=ax.transAxes, ha="right", va="top", fontsize=8)
     for side in ("top", "right"):
         ax.spines[side].set_visible(False)
 
 
+def _meeting(ax: Axes, means: Mapping[str, Mapping[float, float]], kind: str) -> str:
+    """Mark where an initialisation's bits cross its human's, and say so."""
+    start, human = means[f"{kind}init_bits"], means[f"{kind}human_bits"]
+    at, of = crossing(start, human), "rounded: " if kind else ""
+    if at is None:
+        over = any(bits > human.get(t, math.inf) for t, bits in start.items())
+        return f"{of}initialisation {'longer' if over else 'shorter'} throughout"
+    ax.axvline(at, color=BLUE, linewidth=0.7, linestyle=LINES[f"{kind}init_bits"][2])
+    return f"{of}crossing at {at:.2g} %"
+
+
 def crossing(first: Mapping[float, float], second: Mapping[float, float]) -> float | None:
-    """Where two curves over tolerance meet, between points straight in the tolerance's logarithm; None where nowhere."""
+    """Where two curves over tolerance meet, straight in its logarithm between points; None where nowhere."""
     both = [t for t in sorted(first) if t in second]
     gaps = [first[t] - second[t] for t in both]
     for (a, u), (b, v) in zip(zip(both, gaps, strict=True), list(zip(both, gaps, strict=True))[1:], strict=False):

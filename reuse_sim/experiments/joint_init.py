@@ -18,22 +18,20 @@ from scipy.stats import spearmanr
 from torch import Tensor
 
 from reuse_sim.artifacts import Store, Stored
-from reuse_sim.engines.spec import Adam
 from reuse_sim.errors import InputError, Refusal
+from reuse_sim.experiments.started import Scene, as_values, information, rounded_bits, sampler
 from reuse_sim.inheritance import observed
 from reuse_sim.joint import linear
 from reuse_sim.joint.budget import budget, order_sd
-from reuse_sim.joint.preimage import Preimage, preimage
+from reuse_sim.joint.preimage import preimage
 from reuse_sim.joint.recover import recover
-from reuse_sim.joint.replay import Process, replays
+from reuse_sim.joint.replay import replays
 from reuse_sim.joint.unrolled import supervised
 from reuse_sim.ledger import quantised
 from reuse_sim.nets import first_output
 from reuse_sim.plugins import STRICT, Plugin, plugin
 from reuse_sim.record import Measured, Metric
 from reuse_sim.rng import stream, streams
-from reuse_sim.specialness import DiagonalNormal, Problem, estimate, symmetry
-from reuse_sim.types import Estimate, World
 
 TOLERANCES = (0.001, 0.003, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2)
 """Drifts from the human at which codes may be written."""
@@ -55,28 +53,33 @@ METHOD = (
     "the start it comes out the same to the last bit. Drift is the mean of (H' - H)²/var f over named questions, half "
     "of them on-distribution and half off, var f on-distribution. Codes are written and read back at a tolerance of "
     "drift: of θ2, of its start (a start will do if what training makes of it is within the tolerance), and of θ1 "
-    "(drift of f). The masses under the initialisation prior of all starts that would do and of all networks that "
-    "would are both estimated by sequential Monte Carlo and count all symmetric copies. Searches begin at fresh starts "
-    "and descend on drift through training, unrolled. Bits about f in a human are its specialness S at its own error on "
-    "128 on-distribution questions, less log2(1 + S ln 2), what an own error as tolerance overpays."
+    "(drift of f). The coder searches for the shortest network or start that will do; beside it stand codes without a "
+    "search, which round what there is. The masses under the initialisation prior of all starts that would do and of "
+    "all networks that would are both estimated by sequential Monte Carlo and count all symmetric copies. Searches "
+    "begin at fresh starts and descend on drift through training, unrolled. Bits about f in a human are its "
+    "specialness S at its own error on 128 on-distribution questions, less log2(1 + S ln 2), what an own error as "
+    "tolerance overpays."
 )
 
 METRICS = (
     Metric("human/on_fit", "R²", "Fit of the human to f on-distribution."),
     Metric("human/off_fit", "R²", "Fit of the human to f off-distribution."),
     Metric("replay/exact", "", "1 where f, start and process give the human again to the last bit."),
-    Metric("budget/excess_bits", "bits", "By how much teacher, start and order of data together have more than |θ2| bits "
-           "in θ2, in a random linear Gaussian world where all are exact; 0 by the chain rule."),
+    Metric("budget/excess_bits", "bits", "By how much teacher, start and order of data together have more than |θ2| "
+           "bits in θ2, in a random linear Gaussian world where all are exact; 0 by the chain rule."),
     *(Metric(f"init_bits/at_{label(t)}", "bits", f"Code of the start, at {label(t)} % drift of what it trains to.")
       for t in TOLERANCES),
     *(Metric(f"human_bits/at_{label(t)}", "bits", f"Code of θ2 at {label(t)} % drift.") for t in TOLERANCES),
+    *(Metric(f"plain_{name}_bits/at_{label(t)}", "bits", f"The same of {what} without search: rounded as it is.")
+      for name, what in (("init", "the start"), ("human", "θ2")) for t in TOLERANCES),
     *(Metric(f"ledger/init_share_at_{label(t)}", "", f"Code of the start over that of θ2, at {label(t)} % drift.",
              headline=t == DECIDING[0]) for t in DECIDING),
-    *(Metric(f"ledger/joint_share_at_{label(t)}", "", f"|θ1| and the code of a start that a search found, over |θ2|, at "
-             f"{label(t)} % drift.", r"(|\theta_1| + |\tilde\theta_2|)/|\theta_2|", headline=t == DECIDING[0])
+    *(Metric(f"ledger/joint_share_at_{label(t)}", "", f"|θ1| and the code of a start that a search found, over |θ2|, "
+             f"at {label(t)} % drift.", r"(|\theta_1| + |\tilde\theta_2|)/|\theta_2|", headline=t == DECIDING[0])
       for t in DECIDING),
-    *(Metric(f"ledger/teacher_bits_at_{label(t)}", "bits", f"Code of θ1 at {label(t)} % drift of f.") for t in DECIDING),
-    *(Metric(f"ledger/found_bits_at_{label(t)}", "bits", f"Code of the start that a search found, at {label(t)} % drift.")
+    *(Metric(f"ledger/teacher_bits_at_{label(t)}", "bits", f"Code of θ1 at {label(t)} % drift of f.")
+      for t in DECIDING),
+    *(Metric(f"ledger/found_bits_at_{label(t)}", "bits", f"Code of the start that a search found, at {label(t)} %.")
       for t in DECIDING),
     *(Metric(f"preimage/bits_at_{label(t)}", "bits", f"How many more starts than networks are right at {label(t)} % "
              "drift.", r"\log_2 \mu(\mathrm{Train}^{-1} B)/\mu(B)") for t in DECIDING),
@@ -88,8 +91,8 @@ METRICS = (
     *(Metric(f"recovery/share_at_{label(t)}", "share", f"Of the searches, those that got to {label(t)} % drift.",
              headline=t == DECIDING[0]) for t in DECIDING),
     Metric("recovery/found", "", f"1 where one of them got to {label(DECIDING[0])} %."),
-    *(Metric(f"recovery/steps_at_{label(t)}", "steps", f"Median of descent steps to {label(t)} %; those that did not get "
-             "there count with all of theirs.") for t in DECIDING),
+    *(Metric(f"recovery/steps_at_{label(t)}", "steps", f"Median of descent steps to {label(t)} %; those that did not "
+             "get there count with all of theirs.") for t in DECIDING),
     Metric("recovery/trainings", "trainings", f"Median cost of a search to {label(DECIDING[0])} %, in trainings of the "
            "human: 4 a step and one at the end."),
     Metric("recovery/cost_correlation", "", f"Spearman over numbers of steps between preimage bits and the mean log of "
@@ -106,7 +109,7 @@ class Config(BaseModel):
         (12, 25, 50, 100), description="numbers of training steps; the last makes the human that codes are about")
     rate: float = Field(0.1, gt=0, le=10, description="first rate of Adam, which falls as half a cosine")
     batch: int = Field(32, ge=1, le=4096, description="questions of a training step")
-    questions: int = Field(128, ge=4, le=100_000, description="that drift is the mean over, half of them off-distribution")
+    questions: int = Field(128, ge=4, le=100_000, description="that drift is the mean over, half of them off")
     curve: tuple[float, ...] = Field(TOLERANCES, description="drifts at which both lengths are measured, beside those "
                                      f"that decide; of {', '.join(map(str, TOLERANCES))}")
     effort: float = Field(0.2, gt=0, le=100, description="of the samplers")
@@ -174,35 +177,6 @@ def memory_bytes(arms: Mapping[str, Config]) -> int:
 # Stages ----------------------------------------------------------------------------------------------
 
 
-class Scene:
-    """The world of a cell, its teacher `(1, p1)`, how its humans come to be, and what drift is asked about."""
-
-    def __init__(self, config: Config, seed: int) -> None:
-        self.config, self.seed = config, seed
-        self.world: World = config.world.build()
-        self.net = self.world.human_net(config.width)
-        self.sd = self.net.prior_sd(torch.float64)
-        self.theta_1 = self.world.teacher([stream(seed, "teacher")]).double()
-        self.on = self.world.on_distribution(self.theta_1, 4096, [stream(seed, "ask/on")])
-        self.off = self.world.off_distribution(self.theta_1, 4096, [stream(seed, "ask/off")])
-        self.variance = self.world.answer(self.theta_1, self.on).var(correction=0)
-        half = config.questions // 2
-        self.asked = torch.cat([self.on[:, :half], self.off[:, : config.questions - half]], 1)[0]
-
-    def process(self, steps: int) -> Process:
-        """Training for so many steps; shorter trainings see the first of a longer one's questions."""
-        x = self.world.on_distribution(self.theta_1, self.config.efforts[-1] * self.config.batch,
-                                       [stream(self.seed, "human/questions")])
-        y = self.world.answer(self.theta_1, x)
-        x, y = (t[0].unflatten(0, (-1, self.config.batch))[:steps] for t in (x, y))
-        return Process(self.net, x, y, Adam(self.config.rate))
-
-    def drift(self, theta: Tensor) -> Callable[[Tensor], Tensor]:
-        """Drift from the human θ2 `(p,)`: θ `(n, p)` -> `(n,)`."""
-        said = self.net.forward(theta[None], self.asked)[..., 0]
-        return lambda other: (self.net.forward(other, self.asked)[..., 0] - said).square().mean(-1) / self.variance
-
-
 def train_people(config: Config, seed: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """One start, what it becomes by each number of steps, fresh starts, and whether it does so again."""
     scene = Scene(config, seed)
@@ -210,7 +184,8 @@ def train_people(config: Config, seed: int) -> tuple[dict[str, Tensor], dict[str
     fresh = scene.net.init(streams(seed, [f"search/{i}" for i in range(config.searches)]), torch.float64)
     humans = torch.cat([scene.process(steps)(theta_0) for steps in config.efforts])
     process = scene.process(config.efforts[-1])
-    exact = replays(process, theta_0, humans[-1:]) and torch.equal(process(torch.cat([fresh, theta_0]))[-1:], humans[-1:])
+    among_others = process(torch.cat([fresh, theta_0]))[-1:]
+    exact = replays(process, theta_0, humans[-1:]) and torch.equal(among_others, humans[-1:])
     fits = [float(observed.r_squared(scene.net.forward(humans[-1:], x)[..., 0], scene.world.answer(scene.theta_1, x)))
             for x in (scene.on, scene.off)]
     return ({"theta_0": theta_0[0], "humans": humans, "fresh": fresh}, {
@@ -220,7 +195,7 @@ def train_people(config: Config, seed: int) -> tuple[dict[str, Tensor], dict[str
 
 
 def search(people: Stored, config: Config, seed: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """For each number of steps, searches from the same fresh starts: steps and success by tolerance, `(k, searches)`."""
+    """For each number of steps, searches from the same fresh starts: steps and success by tolerance."""
     scene, out, best = Scene(config, seed), {}, people.tensors["fresh"]
     for theta, steps in zip(people.tensors["humans"], config.efforts, strict=True):
         process = scene.process(steps)
@@ -229,9 +204,9 @@ def search(people: Stored, config: Config, seed: int) -> tuple[dict[str, Tensor]
         found = recover(training, people.tensors["fresh"], scene.sd, scene.drift(theta), tolerances,
                         steps=config.search_steps, rate=config.search_rate)
         flops = found.flops(process.flops) / process.flops
-        every = zip(tolerances, found.steps, found.reached, found.drift, flops, strict=True)
-        out[str(steps)] = {label(t): {"steps": s.tolist(), "reached": r.tolist(), "drift": d.tolist(), "trainings": c.tolist()}
-                           for t, s, r, d, c in every}
+        said = {"steps": found.steps, "reached": found.reached, "drift": found.drift, "trainings": flops}
+        out[str(steps)] = {label(t): {name: value[k].tolist() for name, value in said.items()}
+                           for k, t in enumerate(tolerances)}
         # By tolerance, the start of the search that was first, or that came nearest.
         first = (found.steps.double() + found.drift).argmin(1)
         best = found.theta[torch.arange(len(first)), first]
@@ -269,9 +244,15 @@ def write_codes(people: Stored, found: Stored, config: Config, seed: int) -> tup
     for t in sorted({*config.curve, *DECIDING}):
         write(f"human_bits/at_{label(t)}", theta_2, scene.sd, drift, t)
         write(f"init_bits/at_{label(t)}", people.tensors["theta_0"], scene.sd, of_start, t)
+        metrics[f"plain_human_bits/at_{label(t)}"] = rounded_bits(theta_2, scene.sd, drift, t)
+        metrics[f"plain_init_bits/at_{label(t)}"] = rounded_bits(people.tensors["theta_0"], scene.sd, of_start, t)
     for t, theta_0 in zip(DECIDING, found.tensors["theta_0"], strict=True):
         write(f"ledger/teacher_bits_at_{label(t)}", scene.theta_1[0], family.square().mean(0).sqrt(), of_teacher, t)
-        write(f"ledger/found_bits_at_{label(t)}", theta_0, scene.sd, of_start, t)
+        if any(found.values[str(config.efforts[-1])][label(t)]["reached"]):
+            write(f"ledger/found_bits_at_{label(t)}", theta_0, scene.sd, of_start, t)
+        else:
+            metrics[f"ledger/found_bits_at_{label(t)}"] = None
+            trouble.append(f"no search got to {label(t)} %: take more searches or search_steps")
     return {}, {"metrics": metrics, "said": said, "trouble": trouble}
 
 
@@ -282,45 +263,14 @@ def weigh(people: Stored, config: Config, seed: int) -> tuple[dict[str, Tensor],
         tolerances = DECIDING if steps == config.efforts[-1] else (MIDDLE,)
         process, drift = scene.process(steps), scene.drift(theta)
         out[str(steps)] = {
-            "masses": {label(t): as_values(preimage(drift, process, sampler(scene, t, f"{steps}/{t}"))) for t in tolerances},
+            "masses": {label(t): as_values(preimage(drift, process, sampler(scene, t, f"{steps}/{t}")))
+                       for t in tolerances},
             **information(scene, theta, f"{steps}/information"),
         }
     return {}, out
 
 
 # Parts -----------------------------------------------------------------------------------------------
-
-
-def sampler(scene: Scene, tolerance: float, name: str) -> Callable[[Callable[[Tensor], Tensor], bool], Estimate]:
-    """−log2 of the mass of {cost ≤ tolerance} under the initialisation prior, by sequential Monte Carlo."""
-    def mass(cost: Callable[[Tensor], Tensor], smooth: bool) -> Estimate:
-        problem = Problem(
-            dim=scene.net.p, reference=DiagonalNormal(scene.sd, "initialisation prior"), cost=cost, tolerance=tolerance,
-            consistency=f"drift over {len(scene.asked)} questions", smooth=smooth, symmetry=symmetry.of_net(scene.net),
-            probe=lambda theta: scene.net.forward(theta, scene.asked)[..., 0],
-        )
-        return estimate(problem, "smc", scene.config.effort, generator=stream(scene.seed, f"mass/{name}/{smooth}"))
-
-    return mass
-
-
-def as_values(found: Preimage) -> dict[str, Any]:
-    """Plain numbers of both masses."""
-    both = {"start": found.start, "end": found.end}
-    low, high = found.limits
-    return {"bits": found.bits, "low": low, "high": high, "status": found.status,
-            **{f"{k}_{name}": getattr(e, name) for k, e in both.items() for name in ("bits", "low", "high", "status")}}
-
-
-def information(scene: Scene, theta: Tensor, name: str) -> dict[str, Any]:
-    """Bits about f in a human `(p,)`: S at its own error, less what an own error as tolerance overpays."""
-    x = scene.on[0, :128]
-    loose = Problem.for_human(scene.world, scene.theta_1[0], scene.net, x, tolerance=1.0)
-    own = float(loose.cost(theta[None]))
-    problem = Problem.for_human(scene.world, scene.theta_1[0], scene.net, x, tolerance=own)
-    said = estimate(problem, "smc", scene.config.effort, generator=stream(scene.seed, name))
-    return {"error": own, "specialness_bits": said.bits, "specialness_status": said.status,
-            "information_bits": said.bits - math.log2(1 + max(said.bits, 0.0) * math.log(2))}
 
 
 def linear_excess(generator: torch.Generator) -> float:

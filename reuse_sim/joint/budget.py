@@ -1,4 +1,4 @@
-"""Only |θ2| bits to share: what θ2 can tell of its teacher, its start and its order of data, where all is linear Gaussian.
+"""Only |θ2| bits to share: what θ2 can tell of teacher, start and order of data, where all is linear Gaussian.
 
 Direction by direction θ2 = (1 − a) θ1 + a θ₀ + q, the last the noise of the order of data, and y = θ2 + r read with
 resolution r. Then I(y; θ1, θ₀, q) = I(y; θ1) + I(y; θ₀ | θ1) + I(y; q | θ1, θ₀), each a logarithm of two variances, and

@@ -16,7 +16,7 @@ from reuse_sim.engines.spec import need
 from reuse_sim.joint.unrolled import MEMORY, Training
 
 PASSES = 4.0
-"""Of a gradient through training in units of the training itself: forwards, forwards again, and backwards twice that."""
+"""What a gradient through training costs in trainings: forwards, forwards again, and backwards twice that."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Recovered:
     tolerances: tuple[float, ...]
 
     def flops(self, training_flops: float) -> Tensor:
-        """What the searches cost `(k, N)`: each step trains once and goes back through it, and a last training checks."""
+        """What the searches cost `(k, N)`: each step goes through training and back, and a last training checks."""
         return training_flops * (PASSES * self.steps + 1)
 
 

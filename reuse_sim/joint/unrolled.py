@@ -94,7 +94,7 @@ class Training:
         return theta - rate * velocity, velocity
 
     def tangent(self, theta_0: Tensor, direction: Tensor) -> tuple[Tensor, Tensor]:
-        """θ_T and ∂θ_T/∂θ₀ · direction, each `(N, p)`, of θ₀ and direction `(N, p)`, forwards: no memory of the path."""
+        """θ_T and ∂θ_T/∂θ₀ · direction, each `(N, p)` as are θ₀ and direction, forwards, without memory of the path."""
         state, along = self.begin(theta_0.detach()), self.begin(direction.detach())
         for step, rate in enumerate(rates(self.optimizer.rate, self.schedule, self.steps)):
             with warnings.catch_warnings(), forward_ad.dual_level():
@@ -104,7 +104,7 @@ class Training:
                 dual = tuple(forward_ad.make_dual(t, d) for t, d in zip(leaves, along, strict=True))
                 parts = [forward_ad.unpack_dual(t) for t in self._step(dual, step, rate, linked=True)]
                 state = tuple(part.primal.detach() for part in parts)
-                along = tuple(part.tangent.detach() for part in parts)
+                along = tuple(part.tangent.detach() for part in parts if part.tangent is not None)
         return state[0], along[0]
 
     def jacobian(self, theta_0: Tensor) -> Tensor:

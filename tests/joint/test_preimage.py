@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from reuse_sim.engines.spec import Adam, Sgd
+from reuse_sim.engines.spec import Sgd
 from reuse_sim.joint import linear
 from reuse_sim.joint.preimage import Preimage, log2_det, log2_det_sampled, preimage
 from reuse_sim.joint.unrolled import Training, supervised

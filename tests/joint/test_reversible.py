@@ -37,7 +37,9 @@ def test_it_comes_back_to_the_last_bit(n, d, steps) -> None:
     assert steps < 2 or not torch.equal(ended.theta, begun.theta)
 
 
-@pytest.mark.parametrize(("momentum", "p", "steps"), [(0.9, 30, 400), (0.98, 7, 1000), (Fraction(7, 8), 11, 77), (0.5, 3, 500)])
+@pytest.mark.parametrize(
+    ("momentum", "p", "steps"), [(0.9, 30, 400), (0.98, 7, 1000), (Fraction(7, 8), 11, 77), (0.5, 3, 500)]
+)
 def test_the_buffer_grows_by_what_momentum_loses(momentum, p, steps) -> None:
     ended = descent(p, steps, momentum).forward(descent(p, steps, momentum).begin(start(2, p)))
     assert ended.bits == pytest.approx(2 * p * steps * math.log2(1 / momentum), rel=1e-6)
@@ -57,7 +59,8 @@ def test_without_the_buffer_the_start_is_not_found() -> None:
     run = descent(4, 60, 0.9)
     begun = run.begin(start(1, 4))
     ended = run.forward(begun)
-    blank = State(ended.theta, ended.velocity, torch.full_like(ended.buffer, 1 << 30), tuple(t * 0 for t in ended.aside))
+    empty = torch.full_like(ended.buffer, 1 << 30)
+    blank = State(ended.theta, ended.velocity, empty, tuple(t * 0 for t in ended.aside))
     assert float((run.value(run.backward(blank)) - run.value(begun)).abs().max()) > 1e-9
 
 
