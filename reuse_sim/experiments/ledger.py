@@ -41,8 +41,9 @@ METHOD = (
     "Monte Carlo, of humans within that tolerance of f on them. A length is that of the shortest of the messages that "
     "were written and read back: parameters rounded to steps, with a search among the roundings, and the place of a "
     "draw of a Gaussian among shared draws of the prior. The human's prior is the initialisation prior; the teacher's "
-    "is normal in each free coordinate, with the mean and the sd that it has over other teachers of the family, and "
-    "what follows from the free coordinates costs nothing. Since S counts all copies of a network, what the choice among "
+    "is normal in each free coordinate, with the mean and the sd that it has over other teachers of the family (for "
+    "trained networks about 0, with the root mean square: their mean would tell what all of them learned), and what "
+    "follows from the free coordinates costs nothing. Since S counts all copies of a network, what the choice among "
     "copies of rounded parameters can tell is given back in either length. A head points at one of the two networks: a "
     "bit."
 )
@@ -62,10 +63,10 @@ METRICS = (
     Metric("ledger/human_bits", "bits", "|θ2|: shortest message, less what the choice among its copies tells."),
     Metric("ledger/human_rounded_bits", "bits", "θ2 by rounded parameters, one copy."),
     Metric("ledger/human_index_bits", "bits", "θ2 as a place among shared draws of the prior, one copy."),
-    Metric("ledger/human_expected_bits", "bits", "θ2 by Gaussian bits-back, one copy: KL of the Gaussian whose draws are "
-           "within the tolerance on average."),
+    Metric("ledger/human_expected_bits", "bits", "θ2 by Gaussian bits-back, one copy: KL of the Gaussian whose "
+           "draws are within the tolerance on average."),
     Metric("ledger/human_within", "share", "Draws of that Gaussian that are within the tolerance."),
-    Metric("ledger/human_copies_bits", "bits", "What the choice among copies of θ2 tells."),
+    Metric("ledger/human_copies_bits", "bits", "What the choice among copies tells, of the message taken for θ2."),
     Metric("ledger/teacher_rounded_bits", "bits", "θ1 by rounded free coordinates, one order."),
     Metric("ledger/teacher_expected_bits", "bits", "θ1 by Gaussian bits-back, one order."),
     Metric("specialness/bits", "bits", "S of humans within the tolerance of f, all copies counted.", headline=True),
@@ -90,6 +91,7 @@ class Config(BaseModel):
     tolerance: float = Field(gt=0, le=100, description="the largest C that will do, of f and of either network's own")
     family: int = Field(256, ge=2, le=10_000, description="teachers that say how a free coordinate is spread")
     effort: float = Field(1.0, gt=0, le=100, description="of the sampler")
+    descent: int = Field(gaussian.STEPS, ge=1, le=100_000, description="steps towards the shortest Gaussian")
     line: str = Field("", description="arms of one name are regressed on each other's lengths; none for no line")
 
 
@@ -125,13 +127,16 @@ def measure(config: Config, seed: int, store: Store) -> Measured:
     if h.values["broken"]:
         raise Refusal(f"the human's training broke: {h.values['broken']}; lower human.rate")
     event = _of(whole, "world", "questions", "consistency", "tolerance")
-    asked = {**event, "human": config.human}
+    asked, how = {**event, "human": config.human}, {"descent": config.descent}
     special = store.stage("specialness", weigh, f, h, config={**asked, "effort": config.effort}, seed=seed).values
-    human = store.stage("human_code", code_human, f, h, config=asked, seed=seed).values
+    human = store.stage("human_code", code_human, f, h, config=asked | how, seed=seed).values
     generic = config.teacher == "generic"
     family = [store.stage("family", spread, config=_of(whole, "world", "family"), seed=0)] if generic else []
-    teacher = store.stage("teacher_code", code_teacher, f, *family, config=event, seed=seed).values
+    teacher = store.stage("teacher_code", code_teacher, f, *family, config=event | how, seed=seed).values
     trouble = [f"S: {special['status']}"] if special["status"] != "converged" else []
+    if not special["consistent"]:
+        trouble.append(f"the trained human is not within the tolerance itself (C = {special['consistency']:.2g}), so "
+                       "that nothing would be given back; take a wider human or a larger tolerance")
     trouble += [f"no code of the {who}: {said['trouble']}" for who, said in (("human", human), ("teacher", teacher))
                 if said["bits"] is None]
     metrics = figures(teacher, human, special)
@@ -143,7 +148,9 @@ def measure(config: Config, seed: int, store: Store) -> Measured:
     return Measured(metrics, said, sha256, "undecided" if trouble else "ok", reason)
 
 
-def figures(teacher: Mapping[str, Any], human: Mapping[str, Any], special: Mapping[str, Any]) -> dict[str, float | None]:
+def figures(
+    teacher: Mapping[str, Any], human: Mapping[str, Any], special: Mapping[str, Any]
+) -> dict[str, float | None]:
     """The metrics of one arm, but for the slope, from what was said of its three entries."""
     entries = teacher["bits"], human["bits"], special["bits"]
     ledger = None if None in entries else Ledger(entries[0], entries[1], HEAD, HEAD, entries[2])
@@ -173,7 +180,7 @@ def figures(teacher: Mapping[str, Any], human: Mapping[str, Any], special: Mappi
 
 
 def memory_bytes(arms: Mapping[str, Config]) -> int:
-    """Peak of one cell: the largest population of samples, or of networks in the search of roundings, or in training."""
+    """Peak of one cell: the largest population of samples, or its training."""
     def one(c: Config) -> int:
         human, world = c.human.build(), c.world.build()
         net = human.net(world)
@@ -204,8 +211,8 @@ def train(teacher: Stored, config: Mapping[str, Any], seed: int) -> tuple[dict[s
 
 def spread(config: Mapping[str, Any], seed: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Mean and sd `(q,)` of the free coordinates over the family; no sd is 0."""
-    free = teacher_codes.family(config["world"].build(), config["family"])
-    return {"mean": free.mean(0), "sd": free.std(0).clamp(min=1e-6)}, {}
+    mean, sd = teacher_codes.spread(config["world"].build(), config["family"])
+    return {"mean": mean, "sd": sd}, {}
 
 
 def weigh(
@@ -244,7 +251,8 @@ def code_human(
         return [tuple(u) for u in theta[group.units].tolist()], group.signed
 
     sd = net.prior_sd(torch.float64)
-    return {}, codes(theta_2[0], sd, distortion, event.tolerance, units, "human", seed, smooth=event.smooth)
+    return {}, codes(theta_2[0], sd, distortion, event.tolerance, units, "human", seed,
+                     config["descent"] if event.smooth else 0)
 
 
 def code_teacher(teacher: Stored, *rest: Any) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -263,8 +271,8 @@ def code_teacher(teacher: Stored, *rest: Any) -> tuple[dict[str, Tensor], dict[s
 
     free = chart.free(event.theta_1) - mean
     said = codes(free[0], sd, event.distortion(answers, free), event.tolerance,
-                 lambda u: (chart.units(mean + u), False), "teacher", seed, smooth=event.smooth)
-    if isinstance(event.world, Radius) and said["bits"] is not None:
+                 lambda u: (chart.units(mean + u), False), "teacher", seed, config["descent"] if event.smooth else 0)
+    if isinstance(event.world, Radius) and said["bits"] is not None:  # there are coarse ones too
         said["bits"] += KIND
     return {}, said
 
@@ -297,16 +305,17 @@ class Event:
 
 def codes(
     theta: Tensor, sd: Tensor, distortion: quantised.Distortion, tolerance: float,
-    units: Callable[[Tensor], tuple[list[tuple[float, ...]], bool]], name: str, seed: int, smooth: bool,
+    units: Callable[[Tensor], tuple[list[copies.Unit], bool]], name: str, seed: int, steps: int,
 ) -> dict[str, Any]:
     """What each code takes for θ `(p,)` under N(0, diag sd²), and the shortest less what its copies tell.
 
     Roundings begin at the Gaussian's mean, which is short and within the tolerance, or else at θ. A place among draws
-    gives nothing back: which copy comes of it is chance.
+    gives nothing back: which copy comes of it is chance. `steps` towards the Gaussian; 0 where there is no gradient.
     """
-    q = gaussian.shortest(theta, sd, distortion, tolerance, stream(seed, f"{name}/gaussian")) if smooth else None
+    g = stream(seed, f"{name}/gaussian")
+    q = gaussian.shortest(theta, sd, distortion, tolerance, g, steps) if steps else None
     found: list[tuple[int, int]] = []
-    trouble, why = "", "" if smooth else "there is no Gaussian without a gradient"
+    trouble, why = "", "" if steps else "there is no Gaussian without a gradient"
     rounded = index = None
     try:
         code = quantised.shortest(theta if q is None else q.mean, sd, distortion, tolerance, "uniform")
