@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from reuse_sim.record import Expectation, Metric, RunRecord, Sweep, aggregate, verdicts
-from tracking import against, figures, maps, scaling, tables
+from tracking import against, figures, maps, scaling, tables, waterfall
 from tracking.limits import limits
 from tracking.records import in_order
 
@@ -31,8 +31,9 @@ def write(sweep: Sweep, records: Sequence[RunRecord], folder: Path, *, docs: boo
     glance = maps.write(sweep, records, folder / "figures", prefix)
     grid = scaling.write(sweep, records, folder / "figures", prefix)
     lines = against.write(sweep, records, folder / "figures", prefix)
+    totals = waterfall.write(sweep, records, folder / "figures", prefix)
     path = folder / (f"{sweep.scenario}.md" if docs else "report.md")
-    path.write_text(page(sweep, records, stems, glance, grid, lines), encoding="utf-8")
+    path.write_text(page(sweep, records, stems, glance, grid, lines, totals), encoding="utf-8")
     if docs:
         (folder / "index.md").write_text(index(folder), encoding="utf-8")
     return path
@@ -60,9 +61,9 @@ def finding(sweep: Sweep, records: Sequence[RunRecord]) -> str:
 
 def page(
     sweep: Sweep, records: Sequence[RunRecord], stems: Mapping[str, str], glance: str | None = None,
-    grid: str | None = None, lines: str | None = None,
+    grid: str | None = None, lines: str | None = None, totals: str | None = None,
 ) -> str:
-    """The page's text; `stems` names figure files by metric, `glance`, `grid`, `lines` those of a map, a law, leaks."""
+    """The page's text; `stems` names figure files by metric, the others those of a map, a law, leaks and ledgers."""
     rows = aggregate(sweep, records)
     headline = figures.headline(sweep)
     blocks = [f"# {_line(sweep.title)}", sweep.question.strip(), "## What was found", *_found(sweep, records)]
@@ -70,6 +71,10 @@ def page(
         blocks += [f"![bits against the share that leaks](figures/{lines}.svg)",
                    f"Means over {sweep.unit}s and their 95 % intervals. A world left undecided at one share is missing "
                        "there, which moves S itself."]
+    if totals:
+        blocks += [f"![what reuse and the intended pair take in bits](figures/{totals}.svg)",
+                   f"Means over {sweep.unit}s. A dotted line is what reuse takes, a heavy one what the intended pair takes "
+                   "once specialness is given back: the one further left is the shorter description."]
     if glance:
         blocks += [f"![means by arm and swept value](figures/{glance}.svg)", f"Means over {sweep.unit}s."]
     blocks += [f"![{name} by arm](figures/{stem}.svg)" for name, stem in stems.items()]
