@@ -73,8 +73,8 @@ def page(
                        "there, which moves S itself."]
     if totals:
         blocks += [f"![what reuse and the intended pair take in bits](figures/{totals}.svg)",
-                   f"Means over {sweep.unit}s. A dotted line is what reuse takes, a heavy one what the intended pair takes "
-                   "once specialness is given back: the one further left is the shorter description."]
+                   f"Means over {sweep.unit}s. A dotted line is what reuse takes, a heavy one what the intended pair "
+                   "takes once specialness is given back: the one further left is the shorter description."]
     if glance:
         blocks += [f"![means by arm and swept value](figures/{glance}.svg)", f"Means over {sweep.unit}s."]
     blocks += [f"![{name} by arm](figures/{stem}.svg)" for name, stem in stems.items()]

@@ -58,12 +58,12 @@ def draw(sweep: Sweep, found: Mapping[tuple[str, str], Mapping[str, float]]) -> 
     points = list(dict.fromkeys(point for point, _ in found))
     rows = [[arm for arm in sweep.arms if (point, arm) in found] for point in points]
     tall = [0.5 * len(arms) + 0.55 for arms in rows]
-    height = sum(tall) + 0.55
+    height = sum(tall) + 0.35
     drawn = Figure(figsize=(WIDTH, height))
     left, right = 0.95 + LETTER * max(len(arm) for arms in rows for arm in arms), 0.95
     most = max(max(f["plain"], f["reuse"]) for f in found.values())
     least = min(0.0, *(f["intended"] for f in found.values()))
-    y = height - 0.5
+    y = height - 0.3
     for point, arms, size in zip(points, rows, tall, strict=True):
         y -= size
         place = left / WIDTH, (y + 0.35) / height, (WIDTH - left - right) / WIDTH, (size - 0.5) / height
@@ -94,10 +94,9 @@ def _panel(ax: Axes, arms: Mapping[str, Mapping[str, float]]) -> None:
         ax.plot([f["intended"]] * 2, [below - 0.48, below + 0.48], color=BACK[1], linewidth=2, zorder=4)
         ax.plot([f["reuse"]] * 2, [above - 0.42, below + 0.48], color=INK, linewidth=0.8, linestyle=":", zorder=4)
         profit = f["reuse"] - f["intended"]
-        colour = WINS[0] if profit >= 0 else WINS[1]
-        verdict = "intended" if profit >= 0 else "reuse"
-        ax.text(edge, (above + below) / 2, f"  {verdict}\n  by {abs(profit):.0f} bits", color=colour, fontsize=8,
-                va="center")
+        colour, verdict = (WINS[0], "intended") if profit > 0 else (WINS[1], "reuse")
+        words = f"  {verdict}\n  by {abs(profit):.0f} bits" if round(abs(profit)) else "  even"
+        ax.text(edge, (above + below) / 2, words, color=colour if round(abs(profit)) else INK, fontsize=8, va="center")
         ticks += [above, below]
         labels += [f"{arm}   reuse", "f, S back"]
     ax.set_yticks(ticks, labels)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 import torch
@@ -74,6 +74,8 @@ METRICS = (
     Metric("specialness/high_bits", "bits", "Its upper limit."),
     Metric("specialness/slope", "bits per bit", "Deming slope of S on |θ1| over the arms of one line.",
            r"S = a + b\,|\theta_1|", headline=True),
+    Metric("specialness/per_teacher_bit", "bits per bit", "All their S by all their |θ1|: the slope through 0.",
+           r"\sum S / \sum |\theta_1|"),
     Metric("human/on_fit", "R² or accuracy", "Fit of the human to f on-distribution."),
     Metric("human/off_fit", "R² or accuracy", "Fit of the human to f off-distribution."),
     Metric("human/consistent", "share", "1 where the trained human is within the tolerance of f itself, else 0."),
@@ -108,14 +110,11 @@ def check(arms: Mapping[str, Config]) -> None:
 def cell(arms: Mapping[str, Config], seed: int, store: Store) -> Mapping[str, Measured]:
     """One world. Raises Refusal where a human's training broke."""
     found = {name: measure(config, seed, store) for name, config in arms.items()}
-    for line in {c.line for c in arms.values()} - {""}:
-        members = [found[name] for name, c in arms.items() if c.line == line]
-        points = [(m.metrics["ledger/teacher_bits"], m.metrics["specialness/bits"]) for m in members]
-        whole = len(points) > 2 and not any(value is None for point in points for value in point)
-        slope = deming(*zip(*points, strict=True)) if whole else None  # pyright: ignore[reportArgumentType]
-        for name, c in arms.items():
-            if c.line == line:
-                found[name] = _with_slope(found[name], slope)
+    for line in sorted({c.line for c in arms.values()} - {""}):
+        members = [name for name, c in arms.items() if c.line == line]
+        said = on_a_line([found[name].metrics for name in members])
+        for name in members:
+            found[name] = _with(found[name], said)
     return found
 
 
@@ -177,6 +176,15 @@ def figures(
         "human/off_fit": special["off_fit"],
         "human/consistent": special["consistent"],
     }
+
+
+def on_a_line(members: Sequence[Mapping[str, float | None]]) -> dict[str, float | None]:
+    """How S goes with |θ1| over arms, from their metrics."""
+    lengths, bits = ([m[name] for m in members] for name in ("ledger/teacher_bits", "specialness/bits"))
+    if len(members) < 3 or None in lengths or None in bits:
+        return {"specialness/slope": None, "specialness/per_teacher_bit": None}
+    x, y = [float(v) for v in lengths if v is not None], [float(v) for v in bits if v is not None]
+    return {"specialness/slope": deming(x, y), "specialness/per_teacher_bit": sum(y) / sum(x)}
 
 
 def memory_bytes(arms: Mapping[str, Config]) -> int:
@@ -347,8 +355,8 @@ def _of(config: Mapping[str, Any], *names: str) -> dict[str, Any]:
     return {name: config[name] for name in names}
 
 
-def _with_slope(found: Measured, slope: float | None) -> Measured:
-    metrics = {**found.metrics, "specialness/slope": slope}
-    said = "" if slope is not None else "not told: specialness/slope, for an arm of the line lacks an entry"
-    return Measured(metrics, found.diagnostics, found.parameters_sha256, found.status,
-                    "; ".join(filter(None, (found.reason, said))))
+def _with(found: Measured, more: Mapping[str, float | None]) -> Measured:
+    silent = [name for name, value in more.items() if value is None]
+    said = f"not told: {', '.join(silent)}, for the line has fewer than three whole arms or no slope" if silent else ""
+    reason = "; ".join(filter(None, (found.reason, said)))
+    return Measured({**found.metrics, **more}, found.diagnostics, found.parameters_sha256, found.status, reason)
