@@ -26,7 +26,7 @@ from reuse_sim.ledger.account import Ledger
 from reuse_sim.plugins import STRICT, Plugin, plugin
 from reuse_sim.record import Measured, Metric
 from reuse_sim.rng import stream
-from reuse_sim.specialness import Problem, estimate, symmetry
+from reuse_sim.specialness import DiagonalNormal, Problem, estimate, symmetry
 from reuse_sim.types import Human, World
 from reuse_sim.worlds.radius import Radius
 
@@ -69,6 +69,11 @@ METRICS = (
     Metric("ledger/human_copies_bits", "bits", "What the choice among copies tells, of the message taken for θ2."),
     Metric("ledger/teacher_rounded_bits", "bits", "θ1 by rounded free coordinates, one order."),
     Metric("ledger/teacher_expected_bits", "bits", "θ1 by Gaussian bits-back, one order."),
+    Metric("ledger/teacher_mass_bits", "bits", "−log2 of the family's mass within the tolerance of f, orders counted: "
+           "what a message for θ1 would take if it were as thrifty as S is. No such message is written.",
+           r"-\log_2 \pi\{\theta : C(\theta, \theta_1) \le \tau\}"),
+    Metric("ledger/mass_profit_bits", "bits", "The profit with that in |θ1|'s place.", headline=True),
+    Metric("ledger/mass_pays", "share", "1 where that is 0 or more, else 0."),
     Metric("specialness/bits", "bits", "S of humans within the tolerance of f, all copies counted.", headline=True),
     Metric("specialness/low_bits", "bits", "Its lower limit."),
     Metric("specialness/high_bits", "bits", "Its upper limit."),
@@ -132,6 +137,11 @@ def measure(config: Config, seed: int, store: Store) -> Measured:
     generic = config.teacher == "generic"
     family = [store.stage("family", spread, config=_of(whole, "world", "family"), seed=0)] if generic else []
     teacher = store.stage("teacher_code", code_teacher, f, *family, config=event | how, seed=seed).values
+    mass = {"mass": None, "mass_status": ""}
+    if family and config.consistency == "squared":
+        asked = {**event, "effort": config.effort / 4}
+        mass = store.stage("teacher_mass", weigh_teacher, f, *family, config=asked, seed=seed).values
+    teacher = {**teacher, **mass}
     trouble = [f"S: {special['status']}"] if special["status"] != "converged" else []
     if not special["consistent"]:
         trouble.append(f"the trained human is not within the tolerance itself (C = {special['consistency']:.2g}), so "
@@ -141,7 +151,9 @@ def measure(config: Config, seed: int, store: Store) -> Measured:
     metrics = figures(teacher, human, special)
     silent = [name for name, value in metrics.items() if value is None]
     told = [f"not told: {', '.join(silent)}, for {teacher['why'] or human['why'] or 'there is no such code'}"]
-    reason = "; ".join(trouble + (told if silent else []))
+    rough = mass["mass_status"] not in ("", "converged")
+    noted = [f"θ1's mass, which too little sampling makes too many bits: {mass['mass_status']}"] if rough else []
+    reason = "; ".join(trouble + noted + (told if silent else []))
     said = {"teacher": teacher, "human": human, "specialness": special}
     sha256 = hashlib.sha256((f.sha256 + h.sha256).encode()).hexdigest()
     return Measured(metrics, said, sha256, "undecided" if trouble else "ok", reason)
@@ -153,6 +165,8 @@ def figures(
     """The metrics of one arm, but for the slope, from what was said of its three entries."""
     entries = teacher["bits"], human["bits"], special["bits"]
     ledger = None if None in entries else Ledger(entries[0], entries[1], HEAD, HEAD, entries[2])
+    # Either head is as long as the other.
+    like = None if teacher["mass"] is None or entries[2] is None else entries[2] - teacher["mass"]
     return {
         "ledger/reuse_bits": ledger and ledger.reuse,
         "ledger/intended_bits": ledger and ledger.intended,
@@ -169,6 +183,9 @@ def figures(
         "ledger/human_copies_bits": human["copies"],
         "ledger/teacher_rounded_bits": teacher["rounded"],
         "ledger/teacher_expected_bits": teacher["expected"],
+        "ledger/teacher_mass_bits": teacher["mass"],
+        "ledger/mass_profit_bits": like,
+        "ledger/mass_pays": None if like is None else float(like >= 0),
         "specialness/bits": special["bits"],
         "specialness/low_bits": special["low"],
         "specialness/high_bits": special["high"],
@@ -271,18 +288,26 @@ def code_teacher(teacher: Stored, *rest: Any) -> tuple[dict[str, Tensor], dict[s
         bits = KIND + teacher_codes.coarse_bits(event.world)
         blank = dict.fromkeys(("rounded", "index", "expected", "within"))
         return {}, {**blank, "bits": bits, "copies": 0, "trouble": "", "why": "a coarse teacher is told exactly"}
+    mean, sd, free, answers = event.charted(family[0])
     chart = teacher_codes.chart(event.world)
-    mean, sd = family[0].tensors["mean"], family[0].tensors["sd"]
-
-    def answers(u: Tensor) -> Tensor:
-        return event.world.answer(chart.theta(mean + u), event.x.expand(len(u), *event.x.shape))
-
-    free = chart.free(event.theta_1) - mean
     said = codes(free[0], sd, event.distortion(answers, free), event.tolerance,
                  lambda u: (chart.units(mean + u), False), "teacher", seed, config["descent"] if event.smooth else 0)
     if isinstance(event.world, Radius) and said["bits"] is not None:  # there are coarse ones too
         said["bits"] += KIND
     return {}, said
+
+
+def weigh_teacher(
+    teacher: Stored, family: Stored, config: Mapping[str, Any], seed: int
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The mass of the family's normal within the tolerance of f, as a specialness of teachers."""
+    event = Event(teacher, config, seed)
+    mean, sd, free, answers = event.charted(family)
+    problem = Problem(dim=len(sd), reference=DiagonalNormal(sd, "spread of the teacher's family"),
+                      cost=event.distortion(answers, free), tolerance=event.tolerance,
+                      consistency="mean of (f' - f)²/var f over the same questions", probe=answers)
+    said = estimate(problem, "smc", config["effort"], generator=stream(seed, "teacher/mass"))
+    return {}, {"mass": said.bits if math.isfinite(said.bits) else None, "mass_status": said.status}
 
 
 # Parts -----------------------------------------------------------------------------------------------
@@ -298,6 +323,15 @@ class Event:
         asked = self.world.on_distribution(self.teacher, config["questions"], [stream(seed, "questions")])
         self.x = asked[0].double()
         self.smooth = config["consistency"] == "squared"
+
+    def charted(self, family: Stored) -> tuple[Tensor, Tensor, Tensor, Callable[[Tensor], Tensor]]:
+        """Mean and sd `(q,)` of the free coordinates, f's own less the mean `(1, q)`, and answers `(n, m)` by those."""
+        chart, (mean, sd) = teacher_codes.chart(self.world), (family.tensors["mean"], family.tensors["sd"])
+
+        def answers(u: Tensor) -> Tensor:
+            return self.world.answer(chart.theta(mean + u), self.x.expand(len(u), *self.x.shape))
+
+        return mean, sd, chart.free(self.theta_1) - mean, answers
 
     def distortion(self, answers: Callable[[Tensor], Tensor], theta: Tensor) -> quantised.Distortion:
         """C of networks `(n, p)` to one network's own answers, θ `(1, p)`, in place of f's; var f is that of f."""

@@ -82,7 +82,7 @@ def test_entries_add_up_and_arms_share_their_stages(tmp_path) -> None:
             "coarse": config(teacher="coarse")}
     ledger.check(arms)
     found = ledger.cell(arms, 0, store)
-    assert store.computed == 2 + 3 + 3 + 3 + 1 + 2  # teachers, humans, S, codes of humans, the family, of teachers
+    assert store.computed == 2 + 3 + 3 + 3 + 1 + 2 + 1  # teachers, humans, S, their codes, family, f's codes and mass
     for name, measured in found.items():
         m, said = measured.metrics, measured.diagnostics
         assert m["ledger/reuse_bits"] == m["ledger/human_bits"] + 1
@@ -91,6 +91,12 @@ def test_entries_add_up_and_arms_share_their_stages(tmp_path) -> None:
         profit = m["specialness/bits"] - m["ledger/teacher_bits"]
         assert m["ledger/profit_bits"] == pytest.approx(profit) and m["ledger/pays"] == (profit >= 0)
         assert m["ledger/reuse_shorter"] == 1
+        mass = said["teacher"]["mass"]
+        assert (mass is None) == (name == "coarse") and m["ledger/teacher_mass_bits"] == mass
+        if mass is not None:
+            assert m["ledger/mass_profit_bits"] == pytest.approx(m["specialness/bits"] - mass)
+            # No message is shorter than the mass by more than a Gaussian's share of luck.
+            assert mass < m["ledger/teacher_bits"] + 3
         written = [said["human"]["rounded"] - said["human"]["copies"], said["human"]["index"]]
         assert m["ledger/human_bits"] <= min(w for w in written if w is not None)
         whole = m["human/consistent"] == 1 and said["specialness"]["status"] == "converged"
@@ -103,7 +109,7 @@ def test_entries_add_up_and_arms_share_their_stages(tmp_path) -> None:
 
 def test_a_line_is_over_the_arms_that_name_it(tmp_path, monkeypatch) -> None:
     def told(problem, *_, **__):
-        bits = {13: 20.0, 19: 30.0, 25: 45.0}[problem.dim]
+        bits = {13: 20.0, 19: 30.0, 25: 45.0}.get(problem.dim, 9.0)  # the last for teachers
         return Estimate(bits, bits - 1, bits + 1, "two-sided", "global", "converged")
 
     monkeypatch.setattr(ledger, "estimate", told)
