@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from reuse_sim.record import Expectation, Metric, RunRecord, Sweep, aggregate, verdicts
-from tracking import against, choice, crossing, derivations, figures, maps, pareto, regimes, scaling, tables
+from tracking import against, choice, crossing, derivations, figures, maps, pareto, regimes, scaling, tables, waterfall
 from tracking.limits import limits
 from tracking.records import in_order
 
-FURTHER = (choice, against, crossing, regimes, pareto, derivations)
+FURTHER = (choice, waterfall, against, crossing, regimes, pareto, derivations)
 """Figures with a caption of their own, each of which knows which sweeps it is for."""
 VERDICTS = ("supported", "refuted", "undecided")
 

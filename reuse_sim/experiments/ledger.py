@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 import torch
@@ -26,7 +26,7 @@ from reuse_sim.ledger.account import Ledger
 from reuse_sim.plugins import STRICT, Plugin, plugin
 from reuse_sim.record import Measured, Metric
 from reuse_sim.rng import stream
-from reuse_sim.specialness import Problem, estimate, symmetry
+from reuse_sim.specialness import DiagonalNormal, Problem, estimate, symmetry
 from reuse_sim.types import Human, World
 from reuse_sim.worlds.radius import Radius
 
@@ -41,8 +41,9 @@ METHOD = (
     "Monte Carlo, of humans within that tolerance of f on them. A length is that of the shortest of the messages that "
     "were written and read back: parameters rounded to steps, with a search among the roundings, and the place of a "
     "draw of a Gaussian among shared draws of the prior. The human's prior is the initialisation prior; the teacher's "
-    "is normal in each free coordinate, with the mean and the sd that it has over other teachers of the family, and "
-    "what follows from the free coordinates costs nothing. Since S counts all copies of a network, what the choice among "
+    "is normal in each free coordinate, with the mean and the sd that it has over other teachers of the family (for "
+    "trained networks about 0, with the root mean square: their mean would tell what all of them learned), and what "
+    "follows from the free coordinates costs nothing. Since S counts all copies of a network, what the choice among "
     "copies of rounded parameters can tell is given back in either length. A head points at one of the two networks: a "
     "bit."
 )
@@ -62,17 +63,24 @@ METRICS = (
     Metric("ledger/human_bits", "bits", "|θ2|: shortest message, less what the choice among its copies tells."),
     Metric("ledger/human_rounded_bits", "bits", "θ2 by rounded parameters, one copy."),
     Metric("ledger/human_index_bits", "bits", "θ2 as a place among shared draws of the prior, one copy."),
-    Metric("ledger/human_expected_bits", "bits", "θ2 by Gaussian bits-back, one copy: KL of the Gaussian whose draws are "
-           "within the tolerance on average."),
+    Metric("ledger/human_expected_bits", "bits", "θ2 by Gaussian bits-back, one copy: KL of the Gaussian whose "
+           "draws are within the tolerance on average."),
     Metric("ledger/human_within", "share", "Draws of that Gaussian that are within the tolerance."),
-    Metric("ledger/human_copies_bits", "bits", "What the choice among copies of θ2 tells."),
+    Metric("ledger/human_copies_bits", "bits", "What the choice among copies tells, of the message taken for θ2."),
     Metric("ledger/teacher_rounded_bits", "bits", "θ1 by rounded free coordinates, one order."),
     Metric("ledger/teacher_expected_bits", "bits", "θ1 by Gaussian bits-back, one order."),
+    Metric("ledger/teacher_mass_bits", "bits", "−log2 of the family's mass within the tolerance of f, orders counted: "
+           "what a message for θ1 would take if it were as thrifty as S is. No such message is written.",
+           r"-\log_2 \pi\{\theta : C(\theta, \theta_1) \le \tau\}"),
+    Metric("ledger/mass_profit_bits", "bits", "The profit with that in |θ1|'s place.", headline=True),
+    Metric("ledger/mass_pays", "share", "1 where that is 0 or more, else 0."),
     Metric("specialness/bits", "bits", "S of humans within the tolerance of f, all copies counted.", headline=True),
     Metric("specialness/low_bits", "bits", "Its lower limit."),
     Metric("specialness/high_bits", "bits", "Its upper limit."),
     Metric("specialness/slope", "bits per bit", "Deming slope of S on |θ1| over the arms of one line.",
            r"S = a + b\,|\theta_1|", headline=True),
+    Metric("specialness/per_teacher_bit", "bits per bit", "All their S by all their |θ1|: the slope through 0.",
+           r"\sum S / \sum |\theta_1|"),
     Metric("human/on_fit", "R² or accuracy", "Fit of the human to f on-distribution."),
     Metric("human/off_fit", "R² or accuracy", "Fit of the human to f off-distribution."),
     Metric("human/consistent", "share", "1 where the trained human is within the tolerance of f itself, else 0."),
@@ -90,6 +98,7 @@ class Config(BaseModel):
     tolerance: float = Field(gt=0, le=100, description="the largest C that will do, of f and of either network's own")
     family: int = Field(256, ge=2, le=10_000, description="teachers that say how a free coordinate is spread")
     effort: float = Field(1.0, gt=0, le=100, description="of the sampler")
+    descent: int = Field(gaussian.STEPS, ge=1, le=100_000, description="steps towards the shortest Gaussian")
     line: str = Field("", description="arms of one name are regressed on each other's lengths; none for no line")
 
 
@@ -106,14 +115,11 @@ def check(arms: Mapping[str, Config]) -> None:
 def cell(arms: Mapping[str, Config], seed: int, store: Store) -> Mapping[str, Measured]:
     """One world. Raises Refusal where a human's training broke."""
     found = {name: measure(config, seed, store) for name, config in arms.items()}
-    for line in {c.line for c in arms.values()} - {""}:
-        members = [found[name] for name, c in arms.items() if c.line == line]
-        points = [(m.metrics["ledger/teacher_bits"], m.metrics["specialness/bits"]) for m in members]
-        whole = len(points) > 2 and not any(value is None for point in points for value in point)
-        slope = deming(*zip(*points, strict=True)) if whole else None  # pyright: ignore[reportArgumentType]
-        for name, c in arms.items():
-            if c.line == line:
-                found[name] = _with_slope(found[name], slope)
+    for line in sorted({c.line for c in arms.values()} - {""}):
+        members = [name for name, c in arms.items() if c.line == line]
+        said = on_a_line([found[name].metrics for name in members])
+        for name in members:
+            found[name] = _with(found[name], said)
     return found
 
 
@@ -125,28 +131,42 @@ def measure(config: Config, seed: int, store: Store) -> Measured:
     if h.values["broken"]:
         raise Refusal(f"the human's training broke: {h.values['broken']}; lower human.rate")
     event = _of(whole, "world", "questions", "consistency", "tolerance")
-    asked = {**event, "human": config.human}
+    asked, how = {**event, "human": config.human}, {"descent": config.descent}
     special = store.stage("specialness", weigh, f, h, config={**asked, "effort": config.effort}, seed=seed).values
-    human = store.stage("human_code", code_human, f, h, config=asked, seed=seed).values
+    human = store.stage("human_code", code_human, f, h, config=asked | how, seed=seed).values
     generic = config.teacher == "generic"
     family = [store.stage("family", spread, config=_of(whole, "world", "family"), seed=0)] if generic else []
-    teacher = store.stage("teacher_code", code_teacher, f, *family, config=event, seed=seed).values
+    teacher = store.stage("teacher_code", code_teacher, f, *family, config=event | how, seed=seed).values
+    mass = {"mass": None, "mass_status": ""}
+    if family and config.consistency == "squared":
+        asked = {**event, "effort": config.effort / 4}
+        mass = store.stage("teacher_mass", weigh_teacher, f, *family, config=asked, seed=seed).values
+    teacher = {**teacher, **mass}
     trouble = [f"S: {special['status']}"] if special["status"] != "converged" else []
+    if not special["consistent"]:
+        trouble.append(f"the trained human is not within the tolerance itself (C = {special['consistency']:.2g}), so "
+                       "that nothing would be given back; take a wider human or a larger tolerance")
     trouble += [f"no code of the {who}: {said['trouble']}" for who, said in (("human", human), ("teacher", teacher))
                 if said["bits"] is None]
     metrics = figures(teacher, human, special)
     silent = [name for name, value in metrics.items() if value is None]
     told = [f"not told: {', '.join(silent)}, for {teacher['why'] or human['why'] or 'there is no such code'}"]
-    reason = "; ".join(trouble + (told if silent else []))
+    rough = mass["mass_status"] not in ("", "converged")
+    noted = [f"θ1's mass, which too little sampling makes too many bits: {mass['mass_status']}"] if rough else []
+    reason = "; ".join(trouble + noted + (told if silent else []))
     said = {"teacher": teacher, "human": human, "specialness": special}
     sha256 = hashlib.sha256((f.sha256 + h.sha256).encode()).hexdigest()
     return Measured(metrics, said, sha256, "undecided" if trouble else "ok", reason)
 
 
-def figures(teacher: Mapping[str, Any], human: Mapping[str, Any], special: Mapping[str, Any]) -> dict[str, float | None]:
+def figures(
+    teacher: Mapping[str, Any], human: Mapping[str, Any], special: Mapping[str, Any]
+) -> dict[str, float | None]:
     """The metrics of one arm, but for the slope, from what was said of its three entries."""
     entries = teacher["bits"], human["bits"], special["bits"]
     ledger = None if None in entries else Ledger(entries[0], entries[1], HEAD, HEAD, entries[2])
+    # Either head is as long as the other.
+    like = None if teacher["mass"] is None or entries[2] is None else entries[2] - teacher["mass"]
     return {
         "ledger/reuse_bits": ledger and ledger.reuse,
         "ledger/intended_bits": ledger and ledger.intended,
@@ -163,6 +183,9 @@ def figures(teacher: Mapping[str, Any], human: Mapping[str, Any], special: Mappi
         "ledger/human_copies_bits": human["copies"],
         "ledger/teacher_rounded_bits": teacher["rounded"],
         "ledger/teacher_expected_bits": teacher["expected"],
+        "ledger/teacher_mass_bits": teacher["mass"],
+        "ledger/mass_profit_bits": like,
+        "ledger/mass_pays": None if like is None else float(like >= 0),
         "specialness/bits": special["bits"],
         "specialness/low_bits": special["low"],
         "specialness/high_bits": special["high"],
@@ -172,8 +195,17 @@ def figures(teacher: Mapping[str, Any], human: Mapping[str, Any], special: Mappi
     }
 
 
+def on_a_line(members: Sequence[Mapping[str, float | None]]) -> dict[str, float | None]:
+    """How S goes with |θ1| over arms, from their metrics."""
+    lengths, bits = ([m[name] for m in members] for name in ("ledger/teacher_bits", "specialness/bits"))
+    if len(members) < 3 or None in lengths or None in bits:
+        return {"specialness/slope": None, "specialness/per_teacher_bit": None}
+    x, y = [float(v) for v in lengths if v is not None], [float(v) for v in bits if v is not None]
+    return {"specialness/slope": deming(x, y), "specialness/per_teacher_bit": sum(y) / sum(x)}
+
+
 def memory_bytes(arms: Mapping[str, Config]) -> int:
-    """Peak of one cell: the largest population of samples, or of networks in the search of roundings, or in training."""
+    """Peak of one cell: the largest population of samples, or its training."""
     def one(c: Config) -> int:
         human, world = c.human.build(), c.world.build()
         net = human.net(world)
@@ -204,8 +236,8 @@ def train(teacher: Stored, config: Mapping[str, Any], seed: int) -> tuple[dict[s
 
 def spread(config: Mapping[str, Any], seed: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Mean and sd `(q,)` of the free coordinates over the family; no sd is 0."""
-    free = teacher_codes.family(config["world"].build(), config["family"])
-    return {"mean": free.mean(0), "sd": free.std(0).clamp(min=1e-6)}, {}
+    mean, sd = teacher_codes.spread(config["world"].build(), config["family"])
+    return {"mean": mean, "sd": sd}, {}
 
 
 def weigh(
@@ -244,7 +276,8 @@ def code_human(
         return [tuple(u) for u in theta[group.units].tolist()], group.signed
 
     sd = net.prior_sd(torch.float64)
-    return {}, codes(theta_2[0], sd, distortion, event.tolerance, units, "human", seed, smooth=event.smooth)
+    return {}, codes(theta_2[0], sd, distortion, event.tolerance, units, "human", seed,
+                     config["descent"] if event.smooth else 0)
 
 
 def code_teacher(teacher: Stored, *rest: Any) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -255,18 +288,26 @@ def code_teacher(teacher: Stored, *rest: Any) -> tuple[dict[str, Tensor], dict[s
         bits = KIND + teacher_codes.coarse_bits(event.world)
         blank = dict.fromkeys(("rounded", "index", "expected", "within"))
         return {}, {**blank, "bits": bits, "copies": 0, "trouble": "", "why": "a coarse teacher is told exactly"}
+    mean, sd, free, answers = event.charted(family[0])
     chart = teacher_codes.chart(event.world)
-    mean, sd = family[0].tensors["mean"], family[0].tensors["sd"]
-
-    def answers(u: Tensor) -> Tensor:
-        return event.world.answer(chart.theta(mean + u), event.x.expand(len(u), *event.x.shape))
-
-    free = chart.free(event.theta_1) - mean
     said = codes(free[0], sd, event.distortion(answers, free), event.tolerance,
-                 lambda u: (chart.units(mean + u), False), "teacher", seed, smooth=event.smooth)
-    if isinstance(event.world, Radius) and said["bits"] is not None:
+                 lambda u: (chart.units(mean + u), False), "teacher", seed, config["descent"] if event.smooth else 0)
+    if isinstance(event.world, Radius) and said["bits"] is not None:  # there are coarse ones too
         said["bits"] += KIND
     return {}, said
+
+
+def weigh_teacher(
+    teacher: Stored, family: Stored, config: Mapping[str, Any], seed: int
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The mass of the family's normal within the tolerance of f, as a specialness of teachers."""
+    event = Event(teacher, config, seed)
+    mean, sd, free, answers = event.charted(family)
+    problem = Problem(dim=len(sd), reference=DiagonalNormal(sd, "spread of the teacher's family"),
+                      cost=event.distortion(answers, free), tolerance=event.tolerance,
+                      consistency="mean of (f' - f)²/var f over the same questions", probe=answers)
+    said = estimate(problem, "smc", config["effort"], generator=stream(seed, "teacher/mass"))
+    return {}, {"mass": said.bits if math.isfinite(said.bits) else None, "mass_status": said.status}
 
 
 # Parts -----------------------------------------------------------------------------------------------
@@ -283,6 +324,15 @@ class Event:
         self.x = asked[0].double()
         self.smooth = config["consistency"] == "squared"
 
+    def charted(self, family: Stored) -> tuple[Tensor, Tensor, Tensor, Callable[[Tensor], Tensor]]:
+        """Mean and sd `(q,)` of the free coordinates, f's own less the mean `(1, q)`, and answers `(n, m)` by those."""
+        chart, (mean, sd) = teacher_codes.chart(self.world), (family.tensors["mean"], family.tensors["sd"])
+
+        def answers(u: Tensor) -> Tensor:
+            return self.world.answer(chart.theta(mean + u), self.x.expand(len(u), *self.x.shape))
+
+        return mean, sd, chart.free(self.theta_1) - mean, answers
+
     def distortion(self, answers: Callable[[Tensor], Tensor], theta: Tensor) -> quantised.Distortion:
         """C of networks `(n, p)` to one network's own answers, θ `(1, p)`, in place of f's; var f is that of f."""
         with torch.no_grad():
@@ -297,16 +347,17 @@ class Event:
 
 def codes(
     theta: Tensor, sd: Tensor, distortion: quantised.Distortion, tolerance: float,
-    units: Callable[[Tensor], tuple[list[tuple[float, ...]], bool]], name: str, seed: int, smooth: bool,
+    units: Callable[[Tensor], tuple[list[copies.Unit], bool]], name: str, seed: int, steps: int,
 ) -> dict[str, Any]:
     """What each code takes for θ `(p,)` under N(0, diag sd²), and the shortest less what its copies tell.
 
     Roundings begin at the Gaussian's mean, which is short and within the tolerance, or else at θ. A place among draws
-    gives nothing back: which copy comes of it is chance.
+    gives nothing back: which copy comes of it is chance. `steps` towards the Gaussian; 0 where there is no gradient.
     """
-    q = gaussian.shortest(theta, sd, distortion, tolerance, stream(seed, f"{name}/gaussian")) if smooth else None
+    g = stream(seed, f"{name}/gaussian")
+    q = gaussian.shortest(theta, sd, distortion, tolerance, g, steps) if steps else None
     found: list[tuple[int, int]] = []
-    trouble, why = "", "" if smooth else "there is no Gaussian without a gradient"
+    trouble, why = "", "" if steps else "there is no Gaussian without a gradient"
     rounded = index = None
     try:
         code = quantised.shortest(theta if q is None else q.mean, sd, distortion, tolerance, "uniform")
@@ -338,8 +389,8 @@ def _of(config: Mapping[str, Any], *names: str) -> dict[str, Any]:
     return {name: config[name] for name in names}
 
 
-def _with_slope(found: Measured, slope: float | None) -> Measured:
-    metrics = {**found.metrics, "specialness/slope": slope}
-    said = "" if slope is not None else "not told: specialness/slope, for an arm of the line lacks an entry"
-    return Measured(metrics, found.diagnostics, found.parameters_sha256, found.status,
-                    "; ".join(filter(None, (found.reason, said))))
+def _with(found: Measured, more: Mapping[str, float | None]) -> Measured:
+    silent = [name for name, value in more.items() if value is None]
+    said = f"not told: {', '.join(silent)}, for the line has fewer than three whole arms or no slope" if silent else ""
+    reason = "; ".join(filter(None, (found.reason, said)))
+    return Measured({**found.metrics, **more}, found.diagnostics, found.parameters_sha256, found.status, reason)

@@ -24,6 +24,7 @@ LENGTH = 1.3
 DIRECTIONS = torch.tensor([d for d in product((1.0, 0.0, -1.0), repeat=4) if next((v for v in d if v), 0.0) > 0])
 """`(40, 4)`, those with parts −1, 0, 1, one of each two opposite ones."""
 PHASES = 4
+COEFFICIENTS = [2 / (math.factorial(m) * math.factorial(m + 2)) for m in range(25)]
 
 
 class Chart(Protocol):
@@ -63,7 +64,7 @@ class Whole:
 
 @dataclass(frozen=True)
 class Waves:
-    """Waves one after the other, `(w, b, a)` each: a sin(1.3 w·x + b) with a > 0, w's first part > 0, b from 0 to 2π."""
+    """Waves one after the other, `(w, b, a)` each: a sin(1.3 w·x + b), a > 0, w's first part > 0, b in [0, 2π)."""
 
     sines: int
 
@@ -89,20 +90,20 @@ class Waves:
 def standard(w: Tensor, b: Tensor, a: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and sd over the ball of sums of waves, `worlds.radius.moments` for stacks: w `(…, K, 4)` -> `(…,)` each."""
     k = FREQUENCY * w
+    pairs = torch.stack([k[..., :, None, :] - k[..., None, :, :], k[..., :, None, :] + k[..., None, :, :]])
+    angles = torch.stack([b[..., :, None] - b[..., None, :], b[..., :, None] + b[..., None, :]])
+    minus, plus = torch.cos(angles) * mean_cosine(pairs)
     mean = (a * torch.sin(b) * mean_cosine(k)).sum(-1)
-    minus = torch.cos(b[..., :, None] - b[..., None, :]) * mean_cosine(k[..., :, None, :] - k[..., None, :, :])
-    plus = torch.cos(b[..., :, None] + b[..., None, :]) * mean_cosine(k[..., :, None, :] + k[..., None, :, :])
     square = torch.einsum("...i,...ij,...j->...", a, minus - plus, a) / 2 - mean**2
     return mean, square.clamp(min=1e-6).sqrt()
 
 
 def mean_cosine(k: Tensor) -> Tensor:
-    """8 J₂(z)/z² with z = 2|k|, k `(…, 4)`: Σ_m (−z²/4)^m 2/(m! (m + 2)!), to 1e-9 for z up to 14."""
+    """8 J₂(z)/z² with z = 2|k|, k `(…, 4)`: Σ_m (−z²/4)^m 2/(m! (m + 2)!), to 1e-9 for z up to 10."""
     q = -k.square().sum(-1) * BALL**2 / 4
-    total, term = torch.ones_like(q), torch.ones_like(q)
-    for m in range(1, 36):
-        term = term * q / (m * (m + 2))
-        total = total + term
+    total = torch.full_like(q, COEFFICIENTS[-1])
+    for c in COEFFICIENTS[-2::-1]:
+        total = total * q + c
     return total
 
 
@@ -110,7 +111,7 @@ def mean_cosine(k: Tensor) -> Tensor:
 
 
 def coarse(world: Radius, generator: torch.Generator) -> Tensor:
-    """θ1 `(1, p1)` of a teacher of different directions out of 40, of one frequency and size, a quarter turn or more apart."""
+    """θ1 `(1, p1)` of a teacher of different directions out of 40, one frequency and size, and phases by quarters."""
     chosen = torch.randperm(len(DIRECTIONS), generator=generator)[: world.sines]
     phase = torch.randint(PHASES, (world.sines,), generator=generator)
     w = DIRECTIONS[chosen].double()
@@ -125,7 +126,14 @@ def coarse_bits(world: Radius) -> int:
     return (math.comb(len(DIRECTIONS), world.sines) * PHASES**world.sines - 1).bit_length()
 
 
-def family(world: World, count: int) -> Tensor:
-    """Free coordinates `(count, q)` of teachers of the family, the same for every world that is drawn."""
+def spread(world: World, count: int) -> tuple[Tensor, Tensor]:
+    """Mean and sd `(q,)` of the free coordinates over `count` teachers, the same for every world that is drawn.
+
+    Trained networks all approximate one truth, which their mean would tell; for them it is 0, and the sd a root mean
+    square.
+    """
     draws: Sequence[torch.Generator] = [stream(0, f"family/{i}") for i in range(count)]
-    return chart(world).free(world.teacher(draws))
+    drawn = chart(world)
+    free = drawn.free(world.teacher(draws))
+    mean = torch.zeros_like(free[0]) if isinstance(drawn, Whole) else free.mean(0)
+    return mean, (free - mean).square().mean(0).sqrt().clamp(min=1e-6)

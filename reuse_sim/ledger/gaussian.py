@@ -17,11 +17,11 @@ from torch import Tensor
 from reuse_sim.errors import InputError
 
 LN2 = math.log(2)
-STEPS, RATE = 400, 0.05
+STEPS, RATE = 300, 0.05
 PAIRS = 12
 """Antithetic pairs of draws a step."""
-CHECKED = 2048
-"""Draws that say what was achieved."""
+CHECKED = 1024
+"""Draws that say what was achieved; half as many say how far q must be drawn in."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def _within(
     tolerance: float, generator: torch.Generator,
 ) -> Gaussian:
     """The least that q must be drawn in towards `start`, its sds alike, to be within the tolerance on fresh draws."""
-    noise = torch.randn(CHECKED, len(m), generator=generator, dtype=torch.float64)
+    noise = torch.randn(CHECKED // 2, len(m), generator=generator, dtype=torch.float64)
 
     def drawn_in(share: float) -> tuple[Tensor, Tensor]:
         return start + (1 - share) * (m - start), log_s + math.log(1 - share)
@@ -100,7 +100,7 @@ def _within(
     low, high = 0.0, 1 - 1e-6
     if float(costs(0.0, noise).mean()) <= tolerance:
         high = 0.0
-    for _ in range(20 if high else 0):
+    for _ in range(8 if high else 0):
         middle = (low + high) / 2
         low, high = (low, middle) if float(costs(middle, noise).mean()) <= tolerance else (middle, high)
     mean, log_sd = drawn_in(high)

@@ -26,7 +26,7 @@ BLOCK = 13.0
 """Most bits of KL of a block, unless a coordinate alone has more."""
 EXTRA = 3.0
 """Candidates of a block: 2^(KL + this)."""
-MOST = 17
+MOST = 18
 """log2 of the most candidates."""
 BLOCKS = 256
 """Most blocks."""
