@@ -23,8 +23,8 @@ LINES = {
 }
 """By the metrics `NAME/at_PERCENT`: legend, colour, dash. The first two are compared; and the others, where there."""
 NAME = "crossing"
-CAPTION = ("Bits of the human and of its initialisation against tolerance, means over worlds with 95 % intervals; a dotted "
-           "line marks where the means cross")
+CAPTION = ("Bits of the human and of its initialisation against tolerance, means over worlds with 95 % intervals; a "
+           "dotted line marks where the means cross")
 
 
 def write(sweep: Sweep, records: Sequence[RunRecord], folder: Path, prefix: str = "") -> str | None:
