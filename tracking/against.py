@@ -26,8 +26,8 @@ LINES = {
 }
 """By the metric `specialness/NAME_bits`: legend, colour, dash."""
 NAME = "against_leak"
-CAPTION = ("Bits against the share that leaks, means over worlds with 95 % intervals; a world left undecided at one share "
-           "is missing there, which moves S itself")
+CAPTION = ("Bits against the share that leaks, means over worlds with 95 % intervals; a world left "
+           "undecided at one share is missing there, which moves S itself")
 
 
 def write(sweep: Sweep, records: Sequence[RunRecord], folder: Path, prefix: str = "") -> str | None:

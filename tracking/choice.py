@@ -30,9 +30,9 @@ REWARDS = {
 EDGE, SURE = 25.0, 2.0
 """Bits up to which the axis is even, and within which the ledger says nothing."""
 NAME = "choice"
-CAPTION = ("Who speaks in the trained head by what the ledger prefers; dots are worlds at all sweep points, hollow ones "
-           "undecided. Training disagrees with the ledger in the shaded quadrants; in the grey strip the ledger prefers "
-           "neither by more than 2 bits")
+CAPTION = ("Who speaks in the trained head by what the ledger prefers; dots are worlds at all sweep "
+           "points, hollow ones undecided. Training disagrees with the ledger in the shaded quadrants; in "
+           "the grey strip the ledger prefers neither by more than 2 bits")
 
 
 def write(sweep: Sweep, records: Sequence[RunRecord], folder: Path, prefix: str = "") -> str | None:

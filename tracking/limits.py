@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,6 +14,7 @@ from tracking.tables import at, number, plural
 ENDED = {"undecided": "left undecided", "failed": "failed", "interrupted": "interrupted"}
 KNOWS_HUMAN = 0.5  # context recovery below this: the outer model does not know this human
 FEW = 5
+NUMBER = re.compile(r"(?<![\w.])-?\d+(?:\.\d+)?(?![\w.]*\w)")
 
 
 def limits(sweep: Sweep, records: Sequence[RunRecord]) -> list[str]:
@@ -34,10 +36,22 @@ def _broken_off(sweep: Sweep, records: Sequence[RunRecord]) -> list[str]:
 
 
 def _left_out(records: Sequence[RunRecord]) -> list[str]:
-    """Runs that count in no figure, by how they ended and why."""
-    ways = Counter((r.status, r.reason) for r in records if r.status != "ok")
-    return [f"{plural(n, 'run')} of {len(records)} {ENDED[status]} and left out of every mean"
-            + (f": {' '.join(reason.split())}" if reason else "") + "." for (status, reason), n in ways.most_common()]
+    """Runs that count in no figure, by how they ended and why; reasons that differ in numbers alone are one."""
+    ways: dict[tuple[str, str], list[list[str]]] = {}
+    for r in records:
+        if r.status != "ok":
+            reason = " ".join(r.reason.split())
+            ways.setdefault((r.status, NUMBER.sub("{}", reason)), []).append(NUMBER.findall(reason))
+    return [f"{plural(len(n), 'run')} of {len(records)} {ENDED[status]} and left out of every mean"
+            + (f": {_ranged(reason, n)}" if reason else "") + "."
+            for (status, reason), n in sorted(ways.items(), key=lambda way: -len(way[1]))]
+
+
+def _ranged(reason: str, numbers: Sequence[Sequence[str]]) -> str:
+    """The reason with each number filled in, as `0.15 to 0.63` where it is not always the same."""
+    columns = (sorted(set(column), key=float) for column in zip(*numbers, strict=True))
+    parts = (column[0] if len(column) == 1 else f"{column[0]} to {column[-1]}" for column in columns)
+    return "".join(text + next(parts, "") for text in reason.split("{}"))
 
 
 def _few(unit: str, rows: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -22,9 +22,9 @@ PARTS = {"human": ("|θ₂|, the human", "#7fb2d6"), "teacher": ("|θ₁|, the t
 BACK = ("S, given back", "#3f8f5f")
 WINS = ("#3f8f5f", "#b3402a")
 NAME = "waterfall"
-CAPTION = ("What reuse and the intended pair take in bits, means over worlds; a dotted line is what reuse takes, a heavy "
-           "one what the intended pair takes once specialness is given back: the one further left is the shorter "
-           "description")
+CAPTION = ("What reuse and the intended pair take in bits, means over worlds; a dotted line is what reuse "
+           "takes, a heavy one what the intended pair takes once specialness is given back: the one "
+           "further left is the shorter description")
 
 
 def write(sweep: Sweep, records: Sequence[RunRecord], folder: Path, prefix: str = "") -> str | None:

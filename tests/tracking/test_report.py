@@ -110,6 +110,10 @@ def test_limits_name_arm_and_figures(make_sweep, make_records):
     assert "the other figures of this arm mean nothing" in ignorant
     (ended,) = limits(sweep, [replace(good[0], status="undecided", reason="the human\ndoes not fail"), *good[1:]])
     assert ended == "1 run of 64 left undecided and left out of every mean: the human does not fail."
+    reasons = ["C = 0.5, not 2 in x2", "C = 0.15, not 2 in x2", "C = 1.63, not 2 in x2", "C = 0.5, but 2 in x2"]
+    out = [replace(r, status="undecided", reason=why) for r, why in zip(good, reasons, strict=False)]
+    assert [text.partition("mean: ")[2] for text in limits(sweep, [*out, *good[4:]])] == [
+        "C = 0.15 to 1.63, not 2 in x2.", "C = 0.5, but 2 in x2."]
     assert limits(sweep, good[:-3])[0] == "The sweep is not finished: 61 of 64 runs are here."
     few = make_sweep(seeds=4)
     assert limits(few, make_records(few))[0].startswith("With 4 worlds the intervals are wide")
