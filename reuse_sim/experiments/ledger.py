@@ -7,33 +7,24 @@ teachers of several sizes, over which specialness is regressed on the teacher's 
 from __future__ import annotations
 
 import hashlib
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
-import torch
 from pydantic import BaseModel, Field
-from torch import Tensor
 
-from reuse_sim.artifacts import Store, Stored
+from reuse_sim.artifacts import Store
 from reuse_sim.errors import InputError, Refusal
-from reuse_sim.experiments import teacher_codes
+from reuse_sim.experiments import ledger_entries as entries
 from reuse_sim.experiments.scene import training_bytes
 from reuse_sim.experiments.teacher_size import deming
-from reuse_sim.inheritance import observed
-from reuse_sim.ledger import copies, gaussian, quantised, relative
+from reuse_sim.ledger import gaussian
 from reuse_sim.ledger.account import Ledger
 from reuse_sim.plugins import STRICT, Plugin, plugin
 from reuse_sim.record import Measured, Metric
-from reuse_sim.rng import stream
-from reuse_sim.specialness import DiagonalNormal, Problem, estimate, symmetry
-from reuse_sim.types import Human, World
 from reuse_sim.worlds.radius import Radius
 
 HEAD = 1
 """Bits of either head: it points at one of the two networks."""
-KIND = 1
-"""Bits that say whether a teacher is coarse or generic, where there are both."""
 
 METHOD = (
     "One teacher and one human are drawn and trained. Both are coded within one tolerance of their own answers to the "
@@ -126,21 +117,22 @@ def cell(arms: Mapping[str, Config], seed: int, store: Store) -> Mapping[str, Me
 def measure(config: Config, seed: int, store: Store) -> Measured:
     """One arm. Undecided where the sampler does not call itself converged, or a network has no code."""
     whole = config.model_dump(mode="python") | {"world": config.world, "human": config.human}
-    f = store.stage("teacher", draw, config=_of(whole, "world", "teacher"), seed=seed)
-    h = store.stage("human", train, f, config=_of(whole, "world", "human"), seed=seed)
+    f = store.stage("teacher", entries.draw, config=_of(whole, "world", "teacher"), seed=seed)
+    h = store.stage("human", entries.train, f, config=_of(whole, "world", "human"), seed=seed)
     if h.values["broken"]:
         raise Refusal(f"the human's training broke: {h.values['broken']}; lower human.rate")
     event = _of(whole, "world", "questions", "consistency", "tolerance")
     asked, how = {**event, "human": config.human}, {"descent": config.descent}
-    special = store.stage("specialness", weigh, f, h, config={**asked, "effort": config.effort}, seed=seed).values
-    human = store.stage("human_code", code_human, f, h, config=asked | how, seed=seed).values
+    at = {**asked, "effort": config.effort}
+    special = store.stage("specialness", entries.weigh, f, h, config=at, seed=seed).values
+    human = store.stage("human_code", entries.code_human, f, h, config=asked | how, seed=seed).values
     generic = config.teacher == "generic"
-    family = [store.stage("family", spread, config=_of(whole, "world", "family"), seed=0)] if generic else []
-    teacher = store.stage("teacher_code", code_teacher, f, *family, config=event | how, seed=seed).values
+    family = [store.stage("family", entries.spread, config=_of(whole, "world", "family"), seed=0)] if generic else []
+    teacher = store.stage("teacher_code", entries.code_teacher, f, *family, config=event | how, seed=seed).values
     mass = {"mass": None, "mass_status": ""}
     if family and config.consistency == "squared":
-        asked = {**event, "effort": config.effort / 4}
-        mass = store.stage("teacher_mass", weigh_teacher, f, *family, config=asked, seed=seed).values
+        at = {**event, "effort": config.effort / 4}
+        mass = store.stage("teacher_mass", entries.weigh_teacher, f, *family, config=at, seed=seed).values
     teacher = {**teacher, **mass}
     trouble = [f"S: {special['status']}"] if special["status"] != "converged" else []
     if not special["consistent"]:
@@ -163,10 +155,10 @@ def figures(
     teacher: Mapping[str, Any], human: Mapping[str, Any], special: Mapping[str, Any]
 ) -> dict[str, float | None]:
     """The metrics of one arm, but for the slope, from what was said of its three entries."""
-    entries = teacher["bits"], human["bits"], special["bits"]
-    ledger = None if None in entries else Ledger(entries[0], entries[1], HEAD, HEAD, entries[2])
+    theta_1, theta_2, s = teacher["bits"], human["bits"], special["bits"]
+    ledger = None if None in (theta_1, theta_2, s) else Ledger(theta_1, theta_2, HEAD, HEAD, s)
     # Either head is as long as the other.
-    like = None if teacher["mass"] is None or entries[2] is None else entries[2] - teacher["mass"]
+    like = None if teacher["mass"] is None or s is None else s - teacher["mass"]
     return {
         "ledger/reuse_bits": ledger and ledger.reuse,
         "ledger/intended_bits": ledger and ledger.intended,
@@ -213,176 +205,6 @@ def memory_bytes(arms: Mapping[str, Config]) -> int:
         return max(sampling, training_bytes(human, world, 1))
 
     return max(map(one, arms.values())) + 2**29  # and the libraries themselves
-
-
-# Stages ----------------------------------------------------------------------------------------------
-
-
-def draw(config: Mapping[str, Any], seed: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """A teacher `(1, p1)`."""
-    world, g = config["world"].build(), stream(seed, "teacher")
-    coarse = config["teacher"] == "coarse"
-    return {"theta_teacher": teacher_codes.coarse(world, g) if coarse else world.teacher([g])}, {}
-
-
-def train(teacher: Stored, config: Mapping[str, Any], seed: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Its human `(1, p2)`."""
-    world: World = config["world"].build()
-    human: Human = config["human"].build()
-    theta_0 = human.init(world, [stream(seed, "human/init")])
-    fit = human.train(world, theta_0, teacher.tensors["theta_teacher"], [stream(seed, "human/questions")])
-    return {"theta_human": fit.theta}, {"broken": fit.broken.get(0, "")}
-
-
-def spread(config: Mapping[str, Any], seed: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Mean and sd `(q,)` of the free coordinates over the family; no sd is 0."""
-    mean, sd = teacher_codes.spread(config["world"].build(), config["family"])
-    return {"mean": mean, "sd": sd}, {}
-
-
-def weigh(
-    teacher: Stored, human: Stored, config: Mapping[str, Any], seed: int
-) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The specialness of the event, and how the trained human does."""
-    event = Event(teacher, config, seed)
-    net, theta_2 = config["human"].build().net(event.world), human.tensors["theta_human"].double()
-    named = f"{len(event.x)} on-distribution questions of the {config['world'].use} world"
-    problem = Problem.for_human(event.world, event.theta_1[0], net, event.x, tolerance=event.tolerance,
-                                consistency=config["consistency"], questions=named)
-    said = estimate(problem, "smc", config["effort"], generator=stream(seed, "specialness"))
-    finite = {k: v if math.isfinite(v := getattr(said, k)) else None for k in ("bits", "low", "high")}
-    own = float(problem.cost(theta_2))
-    fits = {}
-    for kind, draw in (("on", event.world.on_distribution), ("off", event.world.off_distribution)):
-        x = draw(event.teacher, 4096, [stream(seed, f"ask/{kind}")]).double()
-        h, f = event.world.human_answer(net, theta_2, x), event.world.answer(event.theta_1, x)
-        fits[f"{kind}_fit"] = float(observed.fit(event.world.kind, h, f))
-    return {}, {**finite, "status": said.status, "bound": said.bound, **problem.report, "consistency": own,
-                "consistent": float(own <= event.tolerance), **fits}
-
-
-def code_human(
-    teacher: Stored, human: Stored, config: Mapping[str, Any], seed: int
-) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """θ2 by the codes, under the initialisation prior."""
-    event = Event(teacher, config, seed)
-    net, theta_2 = config["human"].build().net(event.world), human.tensors["theta_human"].double()
-    group = symmetry.of_net(net)
-    distortion = event.distortion(lambda theta: event.world.human_answer(net, theta, event.x), theta_2)
-
-    def units(theta: Tensor) -> tuple[list[copies.Unit], bool]:
-        if group is None:
-            return [tuple(theta.tolist())], False
-        return [tuple(u) for u in theta[group.units].tolist()], group.signed
-
-    sd = net.prior_sd(torch.float64)
-    return {}, codes(theta_2[0], sd, distortion, event.tolerance, units, "human", seed,
-                     config["descent"] if event.smooth else 0)
-
-
-def code_teacher(teacher: Stored, *rest: Any) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """θ1 by the codes of its family, or a coarse one outright: the family's spread if generic, configuration, seed."""
-    *family, config, seed = rest
-    event = Event(teacher, config, seed)
-    if not family:
-        bits = KIND + teacher_codes.coarse_bits(event.world)
-        blank = dict.fromkeys(("rounded", "index", "expected", "within"))
-        return {}, {**blank, "bits": bits, "copies": 0, "trouble": "", "why": "a coarse teacher is told exactly"}
-    mean, sd, free, answers = event.charted(family[0])
-    chart = teacher_codes.chart(event.world)
-    said = codes(free[0], sd, event.distortion(answers, free), event.tolerance,
-                 lambda u: (chart.units(mean + u), False), "teacher", seed, config["descent"] if event.smooth else 0)
-    if isinstance(event.world, Radius) and said["bits"] is not None:  # there are coarse ones too
-        said["bits"] += KIND
-    return {}, said
-
-
-def weigh_teacher(
-    teacher: Stored, family: Stored, config: Mapping[str, Any], seed: int
-) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The mass of the family's normal within the tolerance of f, as a specialness of teachers."""
-    event = Event(teacher, config, seed)
-    mean, sd, free, answers = event.charted(family)
-    problem = Problem(dim=len(sd), reference=DiagonalNormal(sd, "spread of the teacher's family"),
-                      cost=event.distortion(answers, free), tolerance=event.tolerance,
-                      consistency="mean of (f' - f)²/var f over the same questions", probe=answers)
-    said = estimate(problem, "smc", config["effort"], generator=stream(seed, "teacher/mass"))
-    return {}, {"mass": said.bits if math.isfinite(said.bits) else None, "mass_status": said.status}
-
-
-# Parts -----------------------------------------------------------------------------------------------
-
-
-class Event:
-    """One world's event: a teacher, the questions `(n, d)` and the tolerance, the same for every entry."""
-
-    def __init__(self, teacher: Stored, config: Mapping[str, Any], seed: int) -> None:
-        self.world: Any = config["world"].build()
-        self.teacher, self.tolerance = teacher.tensors["theta_teacher"], config["tolerance"]
-        self.theta_1 = self.teacher.double()
-        asked = self.world.on_distribution(self.teacher, config["questions"], [stream(seed, "questions")])
-        self.x = asked[0].double()
-        self.smooth = config["consistency"] == "squared"
-
-    def charted(self, family: Stored) -> tuple[Tensor, Tensor, Tensor, Callable[[Tensor], Tensor]]:
-        """Mean and sd `(q,)` of the free coordinates, f's own less the mean `(1, q)`, and answers `(n, m)` by those."""
-        chart, (mean, sd) = teacher_codes.chart(self.world), (family.tensors["mean"], family.tensors["sd"])
-
-        def answers(u: Tensor) -> Tensor:
-            return self.world.answer(chart.theta(mean + u), self.x.expand(len(u), *self.x.shape))
-
-        return mean, sd, chart.free(self.theta_1) - mean, answers
-
-    def distortion(self, answers: Callable[[Tensor], Tensor], theta: Tensor) -> quantised.Distortion:
-        """C of networks `(n, p)` to one network's own answers, θ `(1, p)`, in place of f's; var f is that of f."""
-        with torch.no_grad():
-            own = answers(theta)
-            variance = self.world.answer(self.theta_1, self.x[None]).var(correction=0)
-        if self.smooth:
-            return lambda t: (answers(t) - own).square().mean(-1) / variance
-        if self.world.kind == "classification":
-            return lambda t: ((answers(t) > 0) != (own > 0)).double().mean(-1)
-        return lambda t: ((answers(t) - own).abs() > self.world.tolerance / 2).double().mean(-1)
-
-
-def codes(
-    theta: Tensor, sd: Tensor, distortion: quantised.Distortion, tolerance: float,
-    units: Callable[[Tensor], tuple[list[copies.Unit], bool]], name: str, seed: int, steps: int,
-) -> dict[str, Any]:
-    """What each code takes for θ `(p,)` under N(0, diag sd²), and the shortest less what its copies tell.
-
-    Roundings begin at the Gaussian's mean, which is short and within the tolerance, or else at θ. A place among draws
-    gives nothing back: which copy comes of it is chance. `steps` towards the Gaussian; 0 where there is no gradient.
-    """
-    g = stream(seed, f"{name}/gaussian")
-    q = gaussian.shortest(theta, sd, distortion, tolerance, g, steps) if steps else None
-    found: list[tuple[int, int]] = []
-    trouble, why = "", "" if steps else "there is no Gaussian without a gradient"
-    rounded = index = None
-    try:
-        code = quantised.shortest(theta if q is None else q.mean, sd, distortion, tolerance, "uniform")
-        rounded = code.bits
-        found.append((rounded, copies.bits(*units(code.theta))))
-    except InputError as e:
-        trouble = str(e)
-    if q is not None:
-        try:
-            sent = relative.send(q.mean, q.sd, sd, distortion, tolerance, f"{seed}/{name}",
-                                 stream(seed, f"{name}/index"))
-            if sent.within:
-                index = sent.bits
-                found.append((index, 0))
-            else:
-                why = "no draw that was sent is within the tolerance"
-        except InputError as e:
-            why = str(e)
-    written, told = min(found, key=lambda f: f[0] - f[1]) if found else (None, None)
-    return {
-        "rounded": rounded, "index": index, "expected": q and q.bits, "within": q and q.within,
-        "multiplier": q and q.multiplier, "spread": q and q.spread, "expected_distortion": q and q.expected,
-        "bits": None if written is None or told is None else max(0, written - told), "copies": told,
-        "trouble": trouble, "why": why or trouble,
-    }
 
 
 def _of(config: Mapping[str, Any], *names: str) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from reuse_sim.artifacts import Store
 from reuse_sim.errors import InputError
-from reuse_sim.experiments import ledger, teacher_codes
+from reuse_sim.experiments import ledger, ledger_entries, teacher_codes
 from reuse_sim.experiments.teacher_size import deming
 from reuse_sim.rng import stream, streams
 from reuse_sim.types import Estimate
@@ -112,7 +112,7 @@ def test_a_line_is_over_the_arms_that_name_it(tmp_path, monkeypatch) -> None:
         bits = {13: 20.0, 19: 30.0, 25: 45.0}.get(problem.dim, 9.0)  # the last for teachers
         return Estimate(bits, bits - 1, bits + 1, "two-sided", "global", "converged")
 
-    monkeypatch.setattr(ledger, "estimate", told)
+    monkeypatch.setattr(ledger_entries, "estimate", told)
     arms = {str(k): config(line="one", world={"use": "radius", "sines": k}, tolerance=5.0,
                            human={"use": "descent", "width": k + 1, "steps": 20}) for k in (1, 2, 3)}
     found = ledger.cell({**arms, "alone": arms["1"].model_copy(update={"line": ""})}, 0, Store(tmp_path))
