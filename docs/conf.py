@@ -35,7 +35,7 @@ suppress_warnings = ["ref.python"]
 nitpick_ignore_regex = [
     (r"py:.*", r"(?!reuse_sim|tracking).*"),
     # Known to type checkers only.
-    (r"py:.*", r"reuse_sim\.plugins\.Annotated|reuse_sim\.scenario\.overrides\.Model"),
+    (r"py:.*", r"reuse_sim\.plugins\.Annotated|reuse_sim\.scenario\.overrides\.Model|reuse_sim\.ledger\.message\.T"),
 ]
 
 

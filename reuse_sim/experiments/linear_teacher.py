@@ -105,7 +105,7 @@ def share_kept(variance: Tensor, rate: float, steps: int) -> Tensor:
 
 
 def given_human(theta_human: Tensor, kept: Tensor, init_sd: float) -> tuple[Tensor, Tensor]:
-    """Mean and sd `(d,)` of θ1 ~ N(0, 1) given θ2 = (1 − g) θ1 + g θ̃ with θ̃ ~ N(0, `init_sd`²)."""
+    """Mean and sd `(d,)` of θ1 ~ N(0, 1) given θ2 = (1 − g) θ1 + g θ̃, θ̃ normal with sd `init_sd`."""
     noise = (kept * init_sd).square().clamp(min=1e-24)
     precision = 1 + (1 - kept).square() / noise
     return (1 - kept) / noise * theta_human / precision, precision.rsqrt()

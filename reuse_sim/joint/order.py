@@ -2,7 +2,7 @@
 
 Humans who share all but that part, the order of data or the initialisation, answer the same questions. What the part
 says about one of them is what its answers tell beyond what is common to all, to within the tolerance D, a mean square
-over questions. With λ the eigenvalues of the covariance of the answers of n questions (taken for normal),
+over questions. With λ the eigenvalues of the covariance of the answers of n questions (taken for normal):
 
     rate   Σ ½ log₂⁺(λ_i / θ),  Σ min(θ, λ_i) = n D       the fewest bits that bring answers within D on average
                                                           (reverse water-filling; Cover & Thomas, 10.3.3)
