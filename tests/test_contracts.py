@@ -60,7 +60,12 @@ def test_worlds(build: Callable[..., Any]) -> None:
     testing.check_world(build())
 
 
-@pytest.mark.parametrize("world", WORLDS)
+def real_images_later(worlds: list[Any]) -> list[Any]:
+    """Humans of real digits, whose teacher is trained first, among the slow tests."""
+    return [pytest.param(*w.values, id=w.id, marks=pytest.mark.slow) if "digits" in w.id else w for w in worlds]
+
+
+@pytest.mark.parametrize("world", real_images_later(WORLDS))
 @pytest.mark.parametrize("build", [*built_ins("humans"), skeleton("my_human")])
 def test_humans(build: Callable[..., Any], world: Callable[..., Any]) -> None:
     testing.check_human(small("humans", build), world())

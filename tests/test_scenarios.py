@@ -14,7 +14,13 @@ from reuse_sim import scenario
 FILES = sorted((Path(__file__).parents[1] / "scenarios").glob("*.yaml"))
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda f: f.stem)
+LONG = ("specialness_calibration", "worlds")
+"""Whose smoke form, all estimators and all worlds, takes more than ten seconds."""
+
+
+@pytest.mark.parametrize(
+    "file", [pytest.param(f, marks=pytest.mark.slow) if f.stem in LONG else f for f in FILES], ids=lambda f: f.stem
+)
 def test_the_smoke_form_runs_and_says_everything(file: Path, tmp_path: Path) -> None:
     found = reuse_sim.run(shutil.copy(file, tmp_path), smoke=True)
     cells = scenario.load(tmp_path / file.name, smoke=True).cells()

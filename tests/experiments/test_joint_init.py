@@ -24,6 +24,7 @@ def config(**changes):
     return joint_init.Config.model_validate_json(json.dumps(ARM | changes))
 
 
+@pytest.mark.slow
 def test_one_cell_says_everything(tmp_path) -> None:
     found = joint_init.cell({"one": config()}, 0, Store(tmp_path))["one"]
     assert set(found.metrics) == {m.name for m in joint_init.METRICS} and found.status == "ok"

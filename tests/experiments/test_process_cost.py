@@ -71,6 +71,7 @@ def test_factors_of_planted_runs():
     assert own["process/rerun_flops"] == 6 * 37 * 450 * 32 and own["process/doomed"] == 1
 
 
+@pytest.mark.slow
 def test_arms_of_one_outer_share_its_runs_and_a_cell_says_everything(tmp_path):
     store = Store(tmp_path)
     arms = {"own": config(), "share": config(share=0.1), "never": config(outer=ARM["outer"] | {"target": 1e-4})}

@@ -335,6 +335,7 @@ def test_a_learning_slot_stays_within_what_its_bits_allow(bits):
         assert error < 1e-3
 
 
+@pytest.mark.slow
 def test_a_learning_slot_learns_the_human_from_behaviour_and_the_teacher_does_not_bend_it(monkeypatch):
     room, _ = room_of(RADIUS, 4)
     outer, leaked = slot.build(width=4, learns=True), partly_known(room.net, room.theta_human, 0)

@@ -222,6 +222,7 @@ def test_bad_arguments_are_refused() -> None:
 # Estimates -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["evidence", "ball", "dirichlet", "cap"])
 def test_bits_of_exact_cases(name: str) -> None:
     from reuse_sim.specialness import cases

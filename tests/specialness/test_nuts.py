@@ -16,6 +16,7 @@ from reuse_sim.specialness import DiagonalNormal, Problem, cases, estimate, exac
 from .known import linear, two_basins
 
 
+@pytest.mark.slow
 def test_a_linear_human_s_posterior_and_evidence() -> None:
     problem, truth = linear(d=4, active=3, n=12)
     chains = nuts.sample(problem, nuts.Plan(chains=4, warmup=80, draws=200), stream(0, "nuts"))
@@ -32,6 +33,7 @@ def test_a_linear_human_s_posterior_and_evidence() -> None:
     assert exact.errors(wide, chains.theta)[1] > 4
 
 
+@pytest.mark.slow
 def test_chains_in_two_basins_are_flagged() -> None:
     problem = two_basins()
     # Two chains each side, as independent starts find them; nothing crosses between.

@@ -39,6 +39,7 @@ def mean_bits(case: cases.Case, repeats: int, effort: float) -> tuple[float, flo
     return case.bits - math.log2(float(shares.mean())), error
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", [
     cases.ball(5, 0.5), cases.half_space(3, 4.0), cases.dirichlet((2.0, 4.0), 0.02),
     cases.evidence(SPECTRUM, shift=0.7, strength=3.0),

@@ -139,6 +139,7 @@ def rotated(spectrum: tuple[float, ...]) -> tuple[cases.Case, float]:
     return cases.Case(problem, straight.bits), float((diagonal.log() - precision.log()).sum()) / 2 / math.log(2)
 
 
+@pytest.mark.slow
 def test_mean_field_is_off_by_what_correlation_costs_it_and_above() -> None:
     case, cost = rotated(tuple(10 ** (3 * i / 11) for i in range(12)))
     bound = {f: found(case.problem, svi.Plan(guide=f, steps=1500)).diagnostics["elbo_bits"] for f in FAMILIES[:3]}
@@ -159,6 +160,7 @@ HARD = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", HARD)
 def test_hard_events(name: str) -> None:
     case = HARD[name]
@@ -170,6 +172,7 @@ def test_hard_events(name: str) -> None:
     assert 0.3 < e.diagnostics["inside_share"] < 0.75
 
 
+@pytest.mark.slow
 def test_a_flow_weighs_a_hard_event() -> None:
     case = HARD["cap"]
     e = found(case.problem, svi.Plan(guide="flow", steps=1000))

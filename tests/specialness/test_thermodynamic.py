@@ -34,6 +34,7 @@ def test_a_linear_human_s_evidence() -> None:
     assert e.status == "converged" and abs(e.bits - truth.bits) < 4 * e.diagnostics["error_bits"] < 3.0
 
 
+@pytest.mark.slow
 def test_intervals_hold_what_they_say() -> None:
     case = cases.ball(6, 0.5)
     found = [estimate(case.problem, "thermodynamic", 0.2, generator=stream(k, "ti")) for k in range(40)]

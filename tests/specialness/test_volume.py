@@ -88,6 +88,7 @@ def test_events_that_are_stars_are_seen_whole(case: cases.Case, start: float) ->
     assert e.diagnostics["error_bits"] < 0.25
 
 
+@pytest.mark.slow
 def test_the_upper_bound_holds_as_often_as_it_says() -> None:
     # One limit of a two-sided 90 % interval: 95 of 100; at least 33 of 40 but for one chance in 1,000.
     for case, start in ((cases.ball(10, 0.5), 0.3), (cases.cap(50, 0.1), 7.0), (cases.product(1e-3), 0.0)):
