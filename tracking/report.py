@@ -70,9 +70,10 @@ def page(
     """
     rows = aggregate(sweep, records)
     headline = figures.headline(sweep)
-    blocks = [f"# {_line(sweep.title)}", sweep.question.strip(), "## What was found", *_found(sweep, records)]
+    blocks = [f"# {_line(sweep.title)}", sweep.question.strip()]
     for caption, stem in (more or {}).items():
         blocks += [f"![{caption}](figures/{stem}.svg)", f"{caption}."]
+    blocks += ["## What was found", *_found(sweep, records)]
     if glance:
         blocks += [f"![means by arm and swept value](figures/{glance}.svg)", f"Means over {sweep.unit}s."]
     blocks += [f"![{name} by arm](figures/{stem}.svg)" for name, stem in stems.items()]
