@@ -112,8 +112,14 @@ def weigh_teacher(
     """The mass of the family's normal within the tolerance of f, as a specialness of teachers."""
     event = Event(teacher, config, seed)
     mean, sd, free, answers = event.charted(family)
+    distortion = event.distortion(answers, free)
+
+    def cost(u: Tensor) -> Tensor:
+        # Trajectories that ran off end in sines of infinity, which are no numbers.
+        return distortion(u).nan_to_num(nan=math.inf, posinf=math.inf)
+
     problem = Problem(dim=len(sd), reference=DiagonalNormal(sd, "spread of the teacher's family"),
-                      cost=event.distortion(answers, free), tolerance=event.tolerance,
+                      cost=cost, tolerance=event.tolerance,
                       consistency="mean of (f' - f)²/var f over the same questions", probe=answers)
     said = estimate(problem, "smc", config["effort"], generator=stream(seed, "teacher/mass"))
     return {}, {"mass": said.bits if math.isfinite(said.bits) else None, "mass_status": said.status}

@@ -147,3 +147,19 @@ def test_what_cannot_be_is_refused(given: dict) -> None:
         ledger.check({"one": config(**given)})
     with pytest.raises(ValidationError):
         config(tolerance=0.0)
+
+
+def test_a_teacher_out_of_all_bounds_is_out_of_the_question(tmp_path, monkeypatch) -> None:
+    """A trajectory that ran off asks for the sine of infinity."""
+    asked = []
+
+    def told(problem, *_, **__):
+        asked.append(problem)
+        return Estimate(9.0, 8.0, 10.0, "two-sided", "global", "converged")
+
+    monkeypatch.setattr(ledger_entries, "estimate", told)
+    ledger.cell({"one": config(tolerance=5.0)}, 0, Store(tmp_path))
+    problem = next(p for p in asked if "f' - f" in p.consistency)
+    far = torch.full((2, problem.dim), float("inf"), dtype=torch.float64)
+    far[1] = 0.0
+    assert problem.cost(far)[0] == float("inf") and problem.cost(far)[1].isfinite()
