@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 from reuse_sim.record import RunRecord, Sweep, figure, group
 from tracking.figures import INK, LETTER, STYLE, WIDTH, save
 from tracking.records import in_order
-from tracking.tables import plain, short
+from tracking.tables import number, plain, short
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,7 +25,7 @@ WINS = ("#3f8f5f", "#b3402a")
 NAME = "waterfall"
 CAPTION = ("What reuse and the intended pair take in bits, means over worlds; a dotted line is what reuse "
            "takes, a heavy one what the intended pair takes once specialness is given back: the one "
-           "further left is the shorter description")
+           "further left is the shorter description; at the right by how much, with the 95 % interval")
 
 
 def write(sweep: Sweep, records: Sequence[RunRecord], folder: Path, prefix: str = "") -> str | None:
@@ -51,6 +52,9 @@ def ledgers(sweep: Sweep, records: Sequence[RunRecord]) -> dict[tuple[str, str],
                                                                 for m in names.values())]
         if whole:
             found[point, arm] = {n: figure(m, whole).mean for n, m in names.items()} | {"worlds": len(whole)}
+            if profit := metrics.get("ledger/profit_bits"):
+                limits = figure(profit, whole)
+                found[point, arm] |= {"low": limits.low, "high": limits.high}
     return found
 
 
@@ -63,7 +67,7 @@ def draw(sweep: Sweep, found: Mapping[tuple[str, str], Mapping[str, float]]) -> 
     tall = [0.5 * len(arms) + 0.55 for arms in rows]
     height = sum(tall) + 0.35
     drawn = Figure(figsize=(WIDTH, height))
-    left, right = 0.95 + LETTER * max(len(arm) for arms in rows for arm in arms), 0.95
+    left, right = 0.95 + LETTER * max(len(arm) for arms in rows for arm in arms), 1.35
     most = max(max(f["plain"], f["reuse"]) for f in found.values())
     least = min(0.0, *(f["intended"] for f in found.values()))
     y = height - 0.3
@@ -96,10 +100,8 @@ def _panel(ax: Axes, arms: Mapping[str, Mapping[str, float]]) -> None:
                 hatch="/////", linewidth=0.8, label=BACK[0], zorder=3)
         ax.plot([f["intended"]] * 2, [below - 0.48, below + 0.48], color=BACK[1], linewidth=2, zorder=4)
         ax.plot([f["reuse"]] * 2, [above - 0.42, below + 0.48], color=INK, linewidth=0.8, linestyle=":", zorder=4)
-        profit = f["reuse"] - f["intended"]
-        colour, verdict = (WINS[0], "intended") if profit > 0 else (WINS[1], "reuse")
-        words = f"  {verdict}\n  by {abs(profit):.0f} bits" if round(abs(profit)) else "  even"
-        ax.text(edge, (above + below) / 2, words, color=colour if round(abs(profit)) else INK, fontsize=8, va="center")
+        colour, words = _verdict(f)
+        ax.text(edge, (above + below) / 2, words, color=colour, fontsize=8, va="center")
         ticks += [above, below]
         labels += [f"{arm}   reuse", "f, S back"]
     ax.set_yticks(ticks, labels)
@@ -110,6 +112,18 @@ def _panel(ax: Axes, arms: Mapping[str, Mapping[str, float]]) -> None:
     ax.axvline(0, color=INK, linewidth=0.7)
     for side in ("top", "right", "left"):
         ax.spines[side].set_visible(False)
+
+
+def _verdict(f: Mapping[str, float]) -> tuple[str, str]:
+    """Colour and words of who is shorter and by how much, with limits; nobody is where they hold 0."""
+    profit, low, high = f["reuse"] - f["intended"], f.get("low", math.nan), f.get("high", math.nan)
+    if not round(abs(profit)) or low <= 0 <= high:
+        colour, said, sign = INK, "not told apart\n ", 1
+    else:
+        colour, said, sign = (WINS[0], "intended\n  by", 1) if profit > 0 else (WINS[1], "reuse\n  by", -1)
+    ends = sorted((sign * low, sign * high))
+    limits = f" [{number(ends[0], 0)}, {number(ends[1], 0)}]" if math.isfinite(low + high) else ""
+    return colour, f"  {said} {number(sign * profit, 0)}{limits} bits"
 
 
 def _stack(ax: Axes, y: float, parts: Mapping[str, float]) -> None:

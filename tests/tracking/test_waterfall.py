@@ -53,3 +53,11 @@ def test_the_page_shows_it_first(ledgers, tmp_path) -> None:
     header, records = ledgers
     text = report.write(header, records, tmp_path).read_text()
     assert "(figures/waterfall.svg)" in text
+
+
+def test_nobody_is_shorter_where_the_interval_holds_nothing() -> None:
+    sure = {"reuse": 50.0, "intended": 20.0, "low": 21.0, "high": 39.0}
+    assert waterfall._verdict(sure)[1] == "  intended\n  by 30 [21, 39] bits"
+    assert waterfall._verdict({**sure, "low": -2.0, "high": 62.0})[1] == "  not told apart\n  30 [−2, 62] bits"
+    dear = {"reuse": 20.0, "intended": 50.0, "low": -39.0, "high": -21.0}
+    assert waterfall._verdict(dear)[1] == "  reuse\n  by 30 [21, 39] bits"
