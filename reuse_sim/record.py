@@ -57,7 +57,8 @@ class Expectation:
     """A claim with the thresholds that decide it, written before the run.
 
     The figure is `metric` of `arm`, less the same metric of arm `minus` in the same world, at the
-    sweep point `where`. Supported (refuted) when the whole interval lies in that band.
+    sweep point `where`. Supported (refuted) when the whole interval lies in that band. An entry of the
+    file that is asked at several points is one of these at each, and `over` is the entry's id.
     """
 
     id: str
@@ -69,6 +70,7 @@ class Expectation:
     minus: str | None = None
     where: Mapping[str, Any] = field(default_factory=dict)
     claim: str | None = None
+    over: str | None = None
 
 
 @dataclass(frozen=True)
