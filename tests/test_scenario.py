@@ -20,6 +20,7 @@ from reuse_sim.errors import InputError
 from reuse_sim.plugins import built_ins
 from reuse_sim.record import Band
 from reuse_sim.scenario import Scenario, find_project, load, schema
+from reuse_sim.scenario.claims import thresholds
 
 TOY = Path(__file__).parent / "toy"
 TEXT = (TOY / "toy.yaml").read_text()
@@ -216,6 +217,17 @@ def test_a_claim_that_names_no_value_of_a_swept_field_is_asked_at_each(write):
     assert {e.over for e in everywhere.expect} == {"grows"}
     (pinned,) = load(write(("{rate: 1, size.width: 4}", "{size.width: 4}")), ["rate=0.5"]).expect
     assert (pinned.id, pinned.over, pinned.where) == ("grows", None, {"size.width": 4})
+
+
+def test_a_slope_is_over_all_values_of_its_field_and_asked_at_each_of_the_others(write):
+    sloped = write(("    where: {rate: 1, size.width: 4}\n", "    slope: rate\n"))
+    found = load(sloped).expect
+    assert [(e.id, e.slope, e.where) for e in found] == [
+        ("grows-2", "rate", {"size.width": 2}), ("grows-4", "rate", {"size.width": 4})]
+    pinned = load(sloped, ["rate=1"])
+    assert (pinned.expect, pinned.left_out) == ((), ("grows",))
+    assert thresholds(found[0])["slope"] == "rate"
+    assert "slope" not in thresholds(load(write()).expect[0])
 
 
 def test_how_a_claim_is_written_does_not_change_what_decides_it(write):

@@ -109,6 +109,7 @@ def claims(sweep: Sweep, records: Sequence[RunRecord]) -> str:
         e, several = entry[0][0], len(entry) > 1
         says = f"**{e.over or e.id}**{f' (claim {e.claim})' if e.claim else ''}: {e.sentence}"
         what = f"`{e.metric}` of `{e.arm}`{f' less `{e.minus}`' if e.minus else ''}{at(sweep, common(entry))}"
+        what = f"slope on {short(e.slope, sweep)} of {what}" if e.slope else what
         limits = f"supported {_band(e.supported)}" + (f", refuted {_band(e.refuted)}" if e.refuted else "")
         found = []
         for one, v in entry:
