@@ -146,8 +146,8 @@ def told(folder: Path, old: str, new: str, **options: Any) -> str:
      "supported: {low: 1}}\n  - {id: rises-2, metric: toy/size, arm: all, where: {rate: 1, size.width: 2}, supported: "
      "{low: 1}}", "expect.2.id: got \"rises-2\"; expected an id of its own. entry 1 has it"),
     ("    where: {rate: 1, size.width: 4}\n", "    where: {size.width: 4}\n    slope: rate\n", None),
-    ("    where: {rate: 1, size.width: 4}\n", "    slope: rat\n", "toy.yaml:26:12: expect.0.slope: got \"rat\"; expected a "
-     "field swept over two numbers or more: one of rate, size.width"),
+    ("    where: {rate: 1, size.width: 4}\n", "    slope: rat\n", "toy.yaml:26:12: expect.0.slope: got \"rat\"; "
+     "expected a field swept over two numbers or more: one of rate, size.width"),
     ("    where: {rate: 1, size.width: 4}\n", "    where: {rate: 1}\n    slope: rate\n", "expect.0.where.rate: got 1; "
      "expected nothing, for the slope is over all its values"),
     ("supported: {low: 0.3}", "supported: {}", "toy.yaml:27:16: expect.0.supported: got fields that do not fit "
