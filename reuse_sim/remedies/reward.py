@@ -7,8 +7,9 @@ behaviour tolerance τ: KL of its posterior to the prior, and the misfit of draw
 strength · (MSE/(τ var f) − slack)₊, nothing within the tolerance; Z is the share of all humans that agree with the
 head, softly (`chains`). One event, one reference, one tolerance throughout, those of the ledger.
 
-The human in a head's slot is the actual one, or is learned beside the head and paid for too (`slots`). log Z is over
-all humans and does not depend on the one in the slot.
+The human in a head's slot is the actual one, or is learned beside the head and paid for too (`slots`): then the third
+term is the misfit to the one in the slot. Bits can be given back for that alone: −log Z is at most that misfit and the
+slot's KL, whatever the head, whereas a slot that only the labels held could be bent until it cancels any N.
 
 Steps are Adam's on whitened parameters at a constant rate, for a falling one exaggerates when something happens; what
 is answered with is the mean of the last tenth.
@@ -57,7 +58,8 @@ class Rules:
         l2: whether the price is a weight decay's and not the length of a code, `(A,)`.
         moves: trajectories `(A,)` of each of a head's chains at each step.
         asked: `(A, n)`, the order in which N's answers are shown to the chains; 0 … n−1 but for shuffled rewards.
-        target: the labels that heads are to agree with, on the condition's questions and the data's, `(A, n)` each.
+        target: the labels that heads are to agree with, on the condition's questions and the data's, `(A, n)` each; on
+            the condition's a head with a learned slot is to agree with that instead.
         named: whether θ1's draws are held to the labels and not to the mean's answers, `(A,)`: a code of the labels.
     """
 
@@ -150,13 +152,13 @@ def _used(heads: Start, said: Tensor, units: Tensor) -> Tensor:
 
 
 def nats(
-    own: Own, heads: Start, said: Tensor, units: Tensor, rules: Rules, scene: Scene, noise: Tensor
+    own: Own, heads: Start, said: Tensor, units: Tensor, target: Tensor, rules: Rules, scene: Scene, noise: Tensor
 ) -> tuple[Tensor, Tensor]:
     """What heads pay but for log Z, `(A,)`, at one draw of θ1 each, and N's answers to the condition's questions.
 
-    `said` and `units` are what they read of humans at `scene.x`.
+    `said` and `units` are what they read of humans at `scene.x`, `target` `(A, 2 n)` what they are to agree with there.
     """
-    condition, target = scene.condition, torch.cat(rules.target, 1)
+    condition = scene.condition
     both = own.answer(torch.stack([heads.mu, heads.mu + heads.log_rho.exp() * noise]), scene.x)
     own_c, f = both[0, :, : len(condition.x)], _used(heads, said, units) + both[0]
     error = (f - target).square().unflatten(1, (2, -1)).mean(-1) / condition.unit
@@ -183,7 +185,7 @@ def train(
         raise InputError("Scene.x_data", f"{len(scene.x_data)} questions", f"{len(scene.condition.x)}, the condition's")
     if steps < 1 or not rate > 0:
         raise InputError("steps, rate", (steps, rate), "at least one step and a rate above 0")
-    condition, x = scene.condition, scene.x
+    condition, x, labels = scene.condition, scene.x, torch.cat(rules.target, 1)
     said, units = scene.units(x)
     rewarded = (rules.until > rules.since).nonzero()[:, 0]
     state = chains.init(condition, len(rewarded), population, generator) if len(rewarded) else None
@@ -207,13 +209,13 @@ def train(
         leaf = flat.requires_grad_()
         mu, log_rho, c, r, *slot = leaf.split(widths, 1)
         noise = torch.randn(mu.shape, generator=generator) * ~rules.l2[:, None]
-        read, model = (said, units), torch.zeros(arms)
+        read, target, model = (said, units), labels, torch.zeros(arms)
         if slots is not None and seen is not None:
             here = slots.at(*slot)
             read = places.read(here, scene.human, x, said, units)
-            noise_2 = torch.randn(here.nu.shape, generator=further)
-            model = places.length(here, seen, noise_2).total
-        loss, own_c = nats(own, Start(mu, log_rho, c[:, 0], r), *read, rules, scene, noise)
+            target = _target(rules, slots, read[0])
+            model = places.length(here, seen, torch.randn(here.nu.shape, generator=further)).total
+        loss, own_c = nats(own, Start(mu, log_rho, c[:, 0], r), *read, target, rules, scene, noise)
         loss = loss + model
         gain: Tensor | float = 0.0
         if state is not None and at >= begin:
@@ -255,14 +257,23 @@ def _hold(rules: Rules, at: int, flat: Tensor, widths: Sequence[int]) -> None:
     c[:, 0] = torch.where(opened, c[:, 0].clamp(rules.low, rules.high), 0.0)
     r *= (opened & rules.reads)[:, None]
 
+def _target(rules: Rules, slots: Slots, said: Tensor) -> Tensor:
+    """`(A, 2 n)` where some slots are learned, with their answers `said` to all questions."""
+    on, data = rules.target
+    return torch.cat([torch.where(slots.learned[:, None], said[:, : on.shape[1]], on), data], 1)
+
+
 def _account(
     own: Own, heads: Start, rules: Rules, scene: Scene, generator: torch.Generator, slots: Slots | None,
     draws: int = 64,
 ) -> tuple[Tensor, Tensor]:
     """Misfit of draws, and of answers, nats `(A,)`."""
     condition, x, coarse = scene.condition, scene.x, torch.zeros(len(heads.mu))
-    f = answer(own, heads, scene, x, None if slots is None else slots.theta(scene.human))
-    mean, target = own.answer(heads.mu, x), torch.cat(rules.target, 1)
+    theta, target = scene.theta_human, torch.cat(rules.target, 1)
+    if slots is not None:
+        theta = slots.theta(scene.human)
+        target = _target(rules, slots, places.speak(scene.human, theta, x)[0])
+    f, mean = answer(own, heads, scene, x, theta), own.answer(heads.mu, x)
     held = torch.where(rules.named[:, None], target - f + mean, mean)
 
     def misfit(said: Tensor, right: Tensor) -> Tensor:
@@ -271,7 +282,7 @@ def _account(
     for _ in range(draws):
         noise = torch.randn(heads.mu.shape, generator=generator) * ~rules.l2[:, None]
         coarse += misfit(own.answer(heads.mu + heads.log_rho.exp() * noise, x), held) / draws
-    parts = zip(f.tensor_split(2, 1), rules.target, strict=True)
+    parts = zip(f.tensor_split(2, 1), target.tensor_split(2, 1), strict=True)
     return coarse, torch.stack([misfit(said, right) for said, right in parts]).sum(0)
 
 
