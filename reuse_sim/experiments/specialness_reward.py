@@ -40,10 +40,11 @@ METHOD = (
     " log Z from sequential Monte Carlo. A head is called direct where N makes up more than half of the variance of "
     "its answer. Swaps put siblings (private) or a repaired human (total) in the trained head's place. The H of a head "
     "is the human itself, or a network of its architecture that is learned beside the head: a normal posterior whose KL"
-    " to the initialisation prior is paid, with its misfit and that of its draws, at the same tolerance, to what the "
-    "human is seen to answer to two further sets of 128 questions, on- and off-distribution. What the head's answers "
-    "miss bends it too, unless that gradient is stopped. log Z is over all humans, whoever is in the slot, and the "
-    "ledger leaves the slot out, which both of its heads must pay for."
+    " to the initialisation prior is paid, and at the same tolerance its misfit, and that of its draws, to what the "
+    "human is seen to answer to two further sets of 128 questions, on- and off-distribution. On the condition's "
+    "questions the head must then agree with it and not with the labels. What the head misses bends it too, unless that"
+    " gradient is stopped. log Z is over all humans, whoever is in the slot, and the ledger leaves the slot out, for "
+    "which both of its heads must pay."
 )
 
 WHERE = "in worlds where the ledger prefers f by more than 2 bits; none elsewhere"
@@ -66,7 +67,7 @@ METRICS = (
     Metric("choice/causal_where_direct", "1", f"Total causal {WHERE}."),
     Metric("choice/gap_where_direct", "share", f"Gap recovered {WHERE}."),
     Metric("choice/price_bits", "bits", "KL of the trained own network."),
-    Metric("choice/misfit_bits", "bits", "Misfit of the trained head to the labels, on both sets of questions."),
+    Metric("choice/misfit_bits", "bits", "Misfit of the trained head on both sets of questions."),
     Metric("choice/acceptance", "share", "Of the chains' moves in the end; none without a reward."),
     Metric("outer/context_recovery", "R²", "Fit of the slot's human to the actual one off-distribution; 1 where it is "
            "given. Where it is low nothing else means anything."),

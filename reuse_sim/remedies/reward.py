@@ -172,10 +172,9 @@ def train(
     own: Own, start: Start, rules: Rules, scene: Scene, generator: torch.Generator, *, steps: int, rate: float,
     population: int = 16, leapfrogs: int = 4, cosine: bool = False, slots: Slots | None = None,
 ) -> Trained:
-    """Train A heads; those that are ever rewarded have `population` chains each.
+    """Train A heads, those ever rewarded with `population` chains each; without `slots` all are given the human.
 
-    Without `slots` all heads are given the human. `cosine` lets the rate fall to 0, for codes whose length is what is
-    asked for. Raises InputError where sizes do not fit together.
+    `cosine` lets the rate fall to 0, for codes whose length is asked for. Raises InputError where sizes do not fit.
     """
     arms = len(own.wave)
     for name, t in (("Start", start.mu), ("Rules", rules.low), *([("Slots", slots.nu)] if slots is not None else [])):
@@ -193,12 +192,11 @@ def train(
     begin = int(rules.since[rewarded].min()) if len(rewarded) else steps
     acceptance = torch.full((arms,), torch.nan)
 
-    parts = [start.mu, start.log_rho, start.c[:, None], start.r]
+    parts, seen, further = [start.mu, start.log_rho, start.c[:, None], start.r], None, generator
     slots = slots if slots is not None and bool(slots.learned.any()) else None
-    # Slots draw from a generator of their own: whatever heads draw, they learn the same from behaviour.
-    further = generator if slots is None else children([generator], 1)[0]
-    seen = None if slots is None else scene.behaviour()
-    parts += [] if slots is None else [slots.nu, slots.log_sigma]
+    if slots is not None:
+        # Slots draw from a generator of their own: whatever heads draw, they learn the same from behaviour.
+        parts, seen, further = [*parts, slots.nu, slots.log_sigma], scene.behaviour(), children([generator], 1)[0]
     widths = [t.shape[1] for t in parts]
     blocks = [sum(some) for some in (widths[:4], widths[4:]) if some]
     flat = torch.cat(parts, 1).detach().clone()
@@ -296,8 +294,7 @@ def flops(
     """
     rewarded = (rules.until - rules.since).clamp(min=0)
     asked = (WARM * (rewarded > 0) + rewarded * rules.moves) * (leapfrogs + 1) + rewarded
-    learning = 6.0 * own.p * steps * len(scene.x)
-    found = learning + 6.0 * scene.human.p * len(scene.condition.x) * population * asked
-    if slots is None or scene.x_behaviour is None:
-        return found
-    return found + slots.learned * 6.0 * scene.human.p * steps * (len(scene.x) + scene.x_behaviour[..., 0].numel())
+    asked = len(scene.condition.x) * population * asked
+    if slots is not None and scene.x_behaviour is not None:
+        asked = asked + slots.learned * steps * (len(scene.x) + scene.x_behaviour[..., 0].numel())
+    return 6.0 * own.p * steps * len(scene.x) + 6.0 * scene.human.p * asked

@@ -42,7 +42,9 @@ class Slots:
         return self.nu * net.prior_sd(self.nu.dtype)
 
     def at(self, nu: Tensor, log_sigma: Tensor) -> Slots:
-        """The same slots elsewhere."""
+        """The same slots with learned ones elsewhere."""
+        learned = self.learned[:, None]
+        nu, log_sigma = torch.where(learned, nu, self.nu), torch.where(learned, log_sigma, self.log_sigma)
         return Slots(nu, log_sigma, self.learned, self.joint)
 
 
@@ -88,8 +90,7 @@ def read(slots: Slots, net: Mlp, x: Tensor, said: Tensor, units: Tensor) -> tupl
 
     No gradient passes into a slot that is given, or not `joint`.
     """
-    felt = (slots.learned & slots.joint)[:, None]
-    nu = torch.where(felt, slots.nu, slots.nu.detach())
+    nu = torch.where(slots.joint[:, None], slots.nu, slots.nu.detach())
     theirs, read = speak(net, slots.at(nu, slots.log_sigma).theta(net), x)
     return (torch.where(slots.learned[:, None], theirs, said),
             torch.where(slots.learned[:, None, None], read, units))  # fmt: skip
