@@ -120,10 +120,11 @@ def test_a_slot_whose_gradient_is_stopped_learns_as_from_behaviour_alone_and_ano
     at, own = scene(), Own(2, 4, torch.tensor([True, True, True]))
     learned, joint = torch.tensor([True, True, False]), torch.tensor([False, True, False])
     begin, paid = cold(SMALL, learned, joint), rules(3, at, until=torch.tensor([60.0, 60.0, 60.0]))
-    done = reward.train(own, heads(own, 0.5), paid, at, stream(0, "train"), steps=60, rate=0.02, population=4, slots=begin)
+    done = reward.train(own, heads(own, 0.5), paid, at, stream(0, "train"), steps=60, rate=0.02, population=4,
+                        slots=begin)  # fmt: skip
+    assert done.slots is not None and done.nu_path is not None
     g = stream(0, "train")
-    chains_first = torch.randn(SMALL.p, 3, 4, generator=g)  # the chains' start, drawn before
-    assert chains_first.shape == (SMALL.p, 3, 4) and done.slots is not None and done.nu_path is not None
+    torch.randn(SMALL.p, 3, 4, generator=g)  # where the chains begin is drawn before
     alone = slots.learn(begin, at.behaviour(), children([g], 1)[0], steps=60, rate=0.02)
     assert torch.equal(done.slots.nu[0], alone.nu[0]) and torch.equal(done.slots.log_sigma[0], alone.log_sigma[0])
     assert float((done.slots.nu[1] - alone.nu[1]).abs().max()) > 1e-3
