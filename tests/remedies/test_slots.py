@@ -162,6 +162,17 @@ def test_no_slot_gets_back_more_bits_than_it_pays(c: float, size: float, shift: 
     assert -float(log_z) <= kl + float(expected) + 1e-9 * (1 + abs(float(log_z)))
 
 
+def test_a_rewarded_copy_does_not_bend_its_human_away_to_make_room_for_n() -> None:
+    """c held at 1: no human agrees with N, and log Z falls as fast as the slot's own misfit to the head grows."""
+    at, own = scene(), Own(2, 4, torch.tensor([True, True]))
+    one, paid = torch.ones(2), torch.tensor([0.0, 150.0])
+    done = reward.train(own, heads(own, 1.0), rules(2, at, low=one, until=paid), at, stream(0, "train"), steps=150,
+                        rate=0.05, population=8, slots=cold(SMALL, YES.expand(2), YES.expand(2)))  # fmt: skip
+    assert done.slots is not None and done.slot_length is not None
+    alone, beside = done.slot_length.total.tolist()
+    assert beside < 1.5 * alone and float(done.misfit[1]) < 20
+
+
 def test_swaps_are_told_against_the_human_in_each_slot() -> None:
     at, own = scene(), Own(2, 4, torch.tensor([True, False, True]))
     begin = replace(heads(own, 0.0), c=torch.tensor([0.0, 1.0, 0.5]))
