@@ -24,7 +24,7 @@ STARTS = {
 SLOTS = {
     "given": "human given",
     "learned": "human learned",
-    "stopped": "… not from answers",
+    "stopped": "human learned apart",
     "warm": "human learned before",
 }
 """Lines of panels where a sweep has several: by an arm's `slot`, stopped where it is learned and not `joint`."""
@@ -134,7 +134,7 @@ def _ground(ax: Axes, reach: float, small: bool) -> None:
     for x, text, side in ((0.02, "ledger says copy", "left"), (0.98, "ledger says direct", "right")):
         text = text.removeprefix("ledger ") if small else text
         ax.text(x, 0.535, text, transform=ax.transAxes, ha=side, va="bottom", fontsize=7, color=FAINT)
-    every = (-100, -50, -20, 0, 20, 50, 100) if small else (-100, -50, -20, -10, 0, 10, 20, 50, 100)
+    every = (-100, -50, -20, 0, 20, 50, 100) if small and reach > 20 else (-100, -50, -20, -10, 0, 10, 20, 50, 100)
     ticks = [t for t in every if abs(t) < reach]
     ax.set_xticks(ticks, [str(t).replace("-", "−") for t in ticks])
     ax.minorticks_off()

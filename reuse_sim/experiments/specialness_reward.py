@@ -70,7 +70,7 @@ METRICS = (
     Metric("choice/misfit_bits", "bits", "Misfit of the trained head on both sets of questions."),
     Metric("choice/acceptance", "share", "Of the chains' moves in the end; none without a reward."),
     Metric("outer/context_recovery", "R²", "Fit of the slot's human to the actual one off-distribution; 1 where it is "
-           "given. Where it is low nothing else means anything."),
+           "given. Where it is low nothing else means anything.", headline=True),
     Metric("slot/bits", "bits", "KL of the slot to the initialisation prior; 0 where the human is given."),
     Metric("slot/misfit_bits", "bits", "Misfit of the slot to the behaviour it saw, and of its draws."),
     Metric("slot/human_first", "share", f"1 where the slot knows the human (R² {KNOWN} off-distribution) before N knows"
