@@ -32,8 +32,8 @@ SLACK_OF_TOLERANCE = 1.1
 """The tolerance, as a multiple of the training humans' own error."""
 FRESH = 256
 """Humans from the prior that a trained outer is shown, to see whether it agrees with them."""
-TEACHERS, OF_F = 2, 4
-"""Teachers whose specialness stands for that of all, and how much more effort it gets than what a head is given back."""
+TEACHERS, OF_F = 2, 2
+"""Teachers whose specialness stands for that of all, and how much more effort it gets than that of a head."""
 
 
 def access(theta_human: Tensor, sees: Tensor) -> Access:
@@ -142,7 +142,7 @@ def train_outers(
 
     begin = place.outer.init(place.net, streams(seed, ["outer/init"] * len(arms)))
     fit = descend(loss, begin, steps=steps, rate=config["rate"], schedule="constant", clip=CLIP)
-    values = {"broken": {names[i]: why for i, why in fit.broken.items()}, "constant": place.constant,
+    values = {"broken": {names[i]: why for i, why in fit.broken.items()},
               "chains": {name: {"choice/acceptance": _finite(a), "choice/chain_nats": _finite(u)}
                          for name, a, u in zip(names, acceptance, energy, strict=True)}}  # fmt: skip
     kept = torch.where(total.isfinite().all(-1, keepdim=True), total, fit.theta)
@@ -183,8 +183,13 @@ def measure_outers(
 def account(
     people: Stored, outers: Stored, config: Mapping[str, Any], seed: int
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """What is given back to each trained head and to f itself, and what copies and picked f cost, by whose labels."""
+    """What is given back to each trained head and to f itself, and what copies and picked f cost, by whose labels.
+
+    All empty where no effort is to be made.
+    """
     place, effort = Place(people, config, seed), config["effort"]
+    if not effort:
+        return {}, {"given": {}, "ledger": {}, "statuses": {}}
     given = {
         name: given_back(place, place.condition(arm["sees"] == "human"), outers.tensors[name][None], effort,
                          stream(seed, f"given/{name}"))
@@ -224,8 +229,10 @@ def given_back(
 
     words = f"excess of the mean of (H - f1)²/{place.unit:.3g} over 1, on {len(place.x)} questions, f1 shown H"
     prior = DiagonalNormal(sd, "initialisation prior")
-    problem = Problem(net.p, prior, cost, 0.0, words, STRENGTH, gradient=gradient,
-                      probe=lambda theta: condition.human(theta.float()).double(), symmetry=symmetry.of_net(net))  # fmt: skip
+    problem = Problem(
+        net.p, prior, cost, 0.0, words, STRENGTH, gradient=gradient, symmetry=symmetry.of_net(net),
+        probe=lambda theta: condition.human(theta.float()).double(),
+    )  # fmt: skip
     return specialness.estimate(problem, "smc", effort, generator=generator)
 
 

@@ -1,8 +1,8 @@
 """Does paying for specialness make an outer that sees many humans answer with f, where otherwise it becomes the human?
 
-One cell is one world: some teachers, many humans who learned from them, and outers that are shown the θ2 of whoever they
-are asked about. Arms differ in what they are paid for and by whose labels they learn, and are trained side by side; they
-are measured on humans they never met.
+One cell is one world: some teachers, many humans who learned from them, and outers that are shown the θ2 of whoever
+they are asked about. Arms differ in what they are paid for and by whose labels they learn, and are trained side by
+side; they are measured on humans they never met.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pydantic import BaseModel, Field, model_validator
 
 from reuse_sim.artifacts import Store, Stored
 from reuse_sim.errors import InputError, Refusal
-from reuse_sim.experiments.context_paying import access, account, measure_outers, train_outers
+from reuse_sim.experiments.context_paying import Place, access, account, measure_outers, train_outers
 from reuse_sim.experiments.scene import does_not_fail, measure_humans, people_bytes, train_people
 from reuse_sim.humans.people import Population
 from reuse_sim.inheritance import figures
@@ -30,14 +30,15 @@ METHOD = (
     "Teachers are drawn; many humans learn from them, as many from each, on-distribution. An outer model is shown the "
     "parameters of whichever human it is asked about and has two heads: what is right, and what the human answers. Its "
     "loss, in nats and averaged over humans, is the misfit of its answers to the labels on 64 named questions and on "
-    "fresh ones, 64 times the error of the predicted human answers, and, where rewarded, log Z: the log of the share of "
-    "humans, under the initialisation prior, that agree on the named questions with what the head answers when shown "
-    "them. Misfits are 64 times the excess of the mean squared error over the tolerance, relative to it; the tolerance "
-    "is 1.1 times the humans' mean error. The gradient of log Z is averaged over other humans, persistent Hamiltonian "
-    "chains that follow the head. The shuffled control holds the head's answers against the humans' in a fixed wrong "
-    "order of the questions. All arms of a world share every random stream. Measured are humans that were held out, "
-    "their siblings (private) and repaired twins (total) put in their place. The ledger has no price on the outer, "
-    "whom all humans share: f by a head that is shown which of G teachers costs log₂ G bits less S, a copy its misfit."
+    "fresh ones, the squared error of the predicted human answers, and, where rewarded, log Z: the log of the share "
+    "of humans, under the initialisation prior, that agree on the named questions with what the head answers when "
+    "shown them. Errors are relative to the tolerance and weigh 64; misfits count only what is beyond it. The "
+    "tolerance is 1.1 times the humans' mean error. The gradient of log Z is averaged over other humans, persistent "
+    "Hamiltonian chains that follow the head. The shuffled control holds the head's answers against the humans' in a "
+    "fixed wrong order of the questions. All arms of a world share every random stream. Measured are humans that were "
+    "held out, their siblings (private) and repaired twins (total) put in their place. The ledger has no price on the "
+    "outer, whom all humans share: f by a head that is shown which of G teachers costs log₂ G bits less S, a copy its "
+    "misfit."
 )  # fmt: skip
 
 OUTER = ("inheritance/causal_private", "inheritance/causal_total", "inheritance/contrast", "inheritance/gap_recovered",
@@ -46,18 +47,18 @@ OUTER = ("inheritance/causal_private", "inheritance/causal_total", "inheritance/
 ROUGH = "A rough figure, from few particles, with its standard error beside it."
 METRICS = (
     *(m for m in figures.OUTER if m.name in OUTER),
-    Metric("choice/swap_residual", "1", "Squared change of the outer's answers over that of the human's, siblings put in "
-           "its place: 0 where nothing of it is used, 1 for a copy.", r"\sum\|M'-M\|^2 / \sum\|H'-H\|^2"),
-    Metric("choice/own_share", "share", "Variance over questions of the outer's mean answer, humans from the prior put in,"
-           " over the mean variance of its answers: 0 none of its own, 1 the same whoever is there."),
-    Metric("choice/agrees_fresh", "share", "Humans drawn from the prior that agree with what the outer answers about them: "
-           "1 for a copy.", headline=True),
+    Metric("choice/swap_residual", "1", "Squared change of the outer's answers over that of the human's, siblings put "
+           "in its place: 0 where nothing of it is used, 1 for a copy.", r"\sum\|M'-M\|^2 / \sum\|H'-H\|^2"),
+    Metric("choice/own_share", "share", "Variance over questions of the outer's mean answer, humans from the prior put "
+           "in, over the mean variance of its answers: 0 none of its own, 1 the same whoever is there."),
+    Metric("choice/agrees_fresh", "share", "Humans drawn from the prior that agree with what the outer answers about "
+           "them: 1 for a copy.", headline=True),
     Metric("choice/agrees_trained", "share", "Humans it was trained on that do."),
     Metric("choice/misfit_bits", "bits", "Misfit to the labels of the named questions, mean over those humans."),
     Metric("choice/acceptance", "share", "Of the chains' moves in the end; none without a reward."),
     Metric("choice/chain_nats", "nats", "Mean U of the chains in the end; none without a reward."),
-    Metric("choice/against_ledger", "share", "1 where the outer follows the human by more than half (total causal) and the "
-           "ledger prefers f, or the other way round; none where it prefers neither by 2 bits and twice its error."),
+    Metric("choice/against_ledger", "share", "1 where the outer follows the human by more than half (total causal) and "
+           "the ledger prefers f, or the other way round; none where that is by less than 2 bits and two errors of S."),
     Metric("specialness/given_back_bits", "bits", f"−log₂ Z of the trained head, whether paid or not. {ROUGH}",
            headline=True),
     Metric("specialness/given_back_error_bits", "bits", "Its standard error."),
@@ -94,7 +95,7 @@ class Config(BaseModel):
     rate: float = Field(0.01, gt=0, le=1)
     chains: int = Field(8, ge=1, le=1024, description="humans in the chains of an outer")
     leapfrogs: int = Field(3, ge=1, le=100)
-    effort: float = Field(0.02, gt=0, le=100, description="of the sampler of what is given back")
+    effort: float = Field(0.02, ge=0, le=100, description="of the sampler of what is given back; 0: not asked")
 
     sees: Literal["human", "nothing"] = "human"
     labels: Literal["teacher", "human"] = Field("teacher", description="who says what is right on-distribution")
@@ -134,10 +135,10 @@ def cell(arms: Mapping[str, Config], seed: int, store: Store) -> Mapping[str, Me
     if first.must_fail and (trouble := does_not_fail(human)):
         raise Refusal(trouble, "undecided")
     config = about | {"arms": {name: arm.model_dump(include=set(PER_ARM)) for name, arm in arms.items()}}
+    if Place(people, config, seed).constant <= 1:
+        raise Refusal("a constant answer is within the tolerance of the humans: take wider humans or more of their "
+                      "steps", "undecided")  # fmt: skip
     outers = store.stage("paid outers", train_outers, people, config=config, seed=seed)
-    if outers.values["constant"] <= 1:
-        raise Refusal("a constant answer is within the tolerance of the humans: take wider humans or more of their steps",
-                      "undecided")  # fmt: skip
     found = store.stage("paid figures", measure_outers, people, outers, config=config, seed=seed).values
     book = store.stage("paid ledger", account, people, outers, config=config, seed=seed).values
     return {name: measure(name, arm, human, outers, found[name], book) for name, arm in arms.items()}
@@ -147,16 +148,18 @@ def measure(
     name: str, arm: Config, human: Mapping[str, float], outers: Stored, found: Mapping[str, Mapping], book: Mapping
 ) -> Measured:
     """One arm; failed where its training broke."""
-    ledger = book["ledger"][arm.labels]
-    difference, follows = ledger["ledger/difference_bits"], found["metrics"]["inheritance/causal_total"] > 0.5
-    told = abs(difference) > DECIDED + 2 * ledger["specialness/error_bits"]
-    against = {"choice/against_ledger": float(follows == (difference > 0)) if told else None}
-    metrics = {**human, **ledger, **book["given"][name], **found["metrics"], **against}
+    ledger, metrics = book["ledger"].get(arm.labels, {}), {**human, **found["metrics"], **book["given"].get(name, {})}
+    difference, error = ledger.get("ledger/difference_bits", 0.0), ledger.get("specialness/error_bits", 0.0)
+    if abs(difference) > DECIDED + 2 * error:
+        follows = metrics["inheritance/causal_total"] > 0.5
+        metrics["choice/against_ledger"] = float(follows == (difference > 0))
+    metrics |= ledger
     metrics = {m.name: metrics.get(m.name) for m in METRICS}
     broken, silent = outers.values["broken"].get(name), [k for k, v in metrics.items() if v is None]
     reason = "; ".join([*([f"the outer's training broke: {broken}; lower rate"] if broken else []),
                         *([f"not told here: {', '.join(silent)}"] if silent else [])])  # fmt: skip
-    diagnostics = {**found["parts"], "given_back_status": book["statuses"][name], "f_status": book["statuses"]["f"]}
+    diagnostics = {**found["parts"], "status_given_back": book["statuses"].get(name, ""),
+                   "status_f": book["statuses"].get("f", "")}  # fmt: skip
     return Measured(metrics, diagnostics, outers.sha256, "failed" if broken else "ok", reason)
 
 
