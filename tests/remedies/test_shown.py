@@ -141,6 +141,8 @@ def test_heads_do_not_touch_each_other_and_those_without_moves_stay() -> None:
     moved, acceptance = shown.step(at, state, both, stream(6, "g"), torch.tensor([2, 0]))
     assert torch.equal(moved.z[:, 1], state.z[:, 1]) and math.isnan(acceptance[1]) and acceptance[0] > 0
     assert not torch.equal(moved.z[:, 0], state.z[:, 0])
+    tiny, accepted = shown.step(at, replace(state, size=state.size / 50), both, stream(6, "g"), torch.tensor([3, 3]))
+    assert bool((accepted > chains.TARGET).all()) and bool((tiny.size > state.size / 50).all())
     alone = chains.State(state.z[:, :1], state.size[:1])
     again, _ = shown.step(at, alone, both.take(torch.tensor([0])), stream(6, "g"), torch.tensor([2]))
     assert torch.allclose(again.z, moved.z[:, :1], atol=1e-12)
