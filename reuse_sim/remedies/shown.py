@@ -7,6 +7,9 @@ whoever is in the chain, all bits of it. So a copy agrees with every human and h
 has log Z = −S; one that looks which of G answers to give, −S + log G at best; and one that copies only those humans it
 knows to be trained is paid for all others.
 
+Beyond `far` nats U goes on as far (1 + log(U/far)). Humans there weigh less than exp(−far) all the same; but chains that
+start there find their way down as from a high temperature, and a head cannot run away from chains that do not follow.
+
 `chains` has the same for heads c H + r·h + N, with slopes in closed form; here they are autograd's.
 """
 
@@ -23,8 +26,8 @@ from reuse_sim.nets import Mlp
 from reuse_sim.remedies import chains
 from reuse_sim.remedies.chains import Energy, State
 
-FAR = 100.0
-"""Nats of U beyond which a chain has not arrived."""
+FAR = 64.0
+"""Nats: an error of more than twice the tolerance, with a strength of 64, counts by its logarithm."""
 
 
 @dataclass(frozen=True)
@@ -57,11 +60,12 @@ class Condition:
     unit: float
     strength: float = 64.0
     slack: float = 1.0
+    far: float = FAR
 
     def __post_init__(self) -> None:
-        if not (self.unit > 0 and self.strength > 0 and self.slack >= 0):
-            raise InputError("Condition", f"unit {self.unit}, strength {self.strength}, slack {self.slack}",
-                             "a unit and a strength above 0, and a slack that is not negative")
+        if not (min(self.unit, self.strength, self.far) > 0 and self.slack >= 0):
+            got = f"unit {self.unit}, strength {self.strength}, far {self.far}, slack {self.slack}"
+            raise InputError("Condition", got, "unit, strength and far above 0, and a slack that is not negative")
 
     def energy(self, z: Tensor, heads: Heads) -> Tensor:
         """U `(A, M)` of whitened humans z `(p2, A, M)`: θ2 = sd · z. Differentiable in z and φ."""
@@ -69,7 +73,8 @@ class Condition:
         human, said = self.human(theta), self.answer(heads.phi, theta)
         order = heads.asked.unsqueeze(1).expand_as(said)
         error = (human - said.gather(-1, order)).square().mean(-1) / self.unit
-        return self.strength * (error - self.slack).clamp(min=0)
+        value = self.strength * (error - self.slack).clamp(min=0)
+        return torch.where(value > self.far, self.far * (1 + (value.clamp(min=self.far) / self.far).log()), value)
 
     def slopes(self, z: Tensor, heads: Heads) -> tuple[Tensor, Tensor]:
         """U `(A, M)` and its gradient by z `(p2, A, M)`."""
@@ -104,9 +109,6 @@ def step(
 def log_z(condition: Condition, state: State, heads: Heads) -> Tensor:
     """−U averaged over the chains, which stay where they are, `(A,)`: its gradient by φ is that of log Z.
 
-    Its value is not log Z, which nothing here needs or knows. Chains with U > `FAR` are on their way and not yet among
-    those that the average is over, where P(U > u) ≤ exp(−u)/Z: they push nothing. Pushed by them, a head runs away
-    from chains that cannot follow.
+    Its value is not log Z, which nothing here needs or knows.
     """
-    value = condition.energy(state.z.detach(), heads)
-    return -(value * (value.detach() <= FAR)).mean(-1)
+    return -condition.energy(state.z.detach(), heads).mean(-1)

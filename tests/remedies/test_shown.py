@@ -17,7 +17,7 @@ from reuse_sim.outers.context import Context
 from reuse_sim.remedies import chains, shown
 from reuse_sim.remedies.shown import Condition, Heads
 from reuse_sim.rng import stream
-from reuse_sim.types import Access, Leaked
+from reuse_sim.types import Access, Leaked, World
 from reuse_sim.worlds.radius import Radius
 
 NET, N = Mlp((2, 3, 1)), 12
@@ -33,8 +33,9 @@ def mixed(net: Mlp = NET):
     return lambda phi, theta: phi[:, :1, None] * human(net)(theta) + phi[:, None, 1:]
 
 
-def condition(net: Mlp = NET, unit: float = 0.7, strength: float = 6.0, slack: float = 0.3) -> Condition:
-    return Condition(net, human(net), mixed(net), unit, strength, slack)
+def condition(net: Mlp = NET, unit: float = 0.7, strength: float = 6.0, slack: float = 0.3,
+              far: float = 1e9) -> Condition:  # fmt: skip
+    return Condition(net, human(net), mixed(net), unit, strength, slack, far)
 
 
 def heads(*c: float, order: Tensor | None = None) -> Heads:
@@ -59,7 +60,7 @@ def test_every_human_agrees_with_a_copy_and_nothing_pulls_at_it() -> None:
 @given(c=st.sampled_from([0.0, 0.4, -1.0]), slack=st.sampled_from([0.0, 0.5]))
 def test_heads_of_two_parts_have_the_slopes_that_chains_know_in_closed_form(c: float, slack: float) -> None:
     """c = 0 does not look at the human at all."""
-    at, these, z = condition(strength=1.0, slack=slack), heads(c, c / 2), fresh(NET, 2, 5)
+    at, these, z = condition(slack=slack), heads(c, c / 2), fresh(NET, 2, 5)
     old = chains.Condition(NET, X, at.unit, at.strength, slack)
     value, slope, slopes = old.energy(z, chains.Heads(these.phi[:, 0], torch.zeros(2, 3).double(), these.phi[:, 1:]))
     found, by_z = at.slopes(z, these)
@@ -101,13 +102,14 @@ def test_the_gradient_of_log_z_is_that_of_its_closed_form() -> None:
 
 def test_the_outer_with_tokens_has_the_slopes_of_finite_differences() -> None:
     """Through the human and through the tokens of the outer that is shown it, in float64."""
-    world, net, outer = Radius(d=2), Mlp((2, 3, 1)), Context(4)
+    world: World = Radius(d=2)  # pyright: ignore[reportAssignmentType]
+    net, outer = Mlp((2, 3, 1)), Context(4)
 
     def answer(phi: Tensor, theta: Tensor) -> Tensor:
         known = torch.ones_like(theta)
         return outer.answer(world, net, phi, X[None, None], Access(Leaked(theta, known, known * 0)))[0]
 
-    at = Condition(net, human(net), answer, 0.5, 1.0, 0.0)
+    at = Condition(net, human(net), answer, 0.5, 6.0, 0.0, 4.0)  # some of them far
     phi = outer.init(net, [stream(3, "phi")] * 2).double().requires_grad_()
     these, z = Heads(phi, torch.arange(N).expand(2, -1)), fresh(net, 2, 3)
     _, slope = at.slopes(z, these)
@@ -148,22 +150,27 @@ def test_heads_do_not_touch_each_other_and_those_without_moves_stay() -> None:
     assert torch.allclose(again.z, moved.z[:, :1], atol=1e-12)
 
 
-def test_chains_that_have_not_arrived_push_nothing() -> None:
-    at, head = condition(strength=1e6), heads(0.0)
-    z = fresh(NET, 1, 8)
-    assert bool((at.energy(z, head) > shown.FAR).all())
-    assert not shown.log_z(at, chains.State(z, torch.ones(1)), head).any()
-    # They are pulled all the same.
-    assert at.slopes(z, head)[1].any()
+def test_far_away_an_error_counts_by_its_logarithm() -> None:
+    z, head = fresh(NET, 1, 50), heads(0.0)
+    plain, bent = condition(), condition(far=5.0)
+    u, v = plain.energy(z, head), bent.energy(z, head)
+    near = u <= 5.0
+    assert bool(near.any()) and not bool(near.all())
+    assert torch.equal(v[near], u[near])
+    assert torch.allclose(v[~near], 5 * (1 + (u[~near] / 5).log()))
+    # The slope of 5 (1 + log(U/5)) is that of U times 5/U, which is 1 where they meet.
+    pull = (5.0 / u).clamp(max=1.0)
+    assert torch.allclose(bent.slopes(z, head)[1], plain.slopes(z, head)[1] * pull)
 
 
 def test_what_cannot_be_is_refused() -> None:
-    with pytest.raises(InputError):
-        condition(unit=0.0)
+    for wrong in ({"unit": 0.0}, {"slack": -1.0}, {"far": 0.0}):
+        with pytest.raises(InputError):
+            condition(**wrong)
     at, g = condition(), stream(0, "g")
     with pytest.raises(InputError):
         shown.init(at, 1, 0, g)
     state = shown.init(at, 1, 2, g, torch.float64)
-    for wrong in (torch.tensor([-1]), torch.tensor([1, 1])):
+    for moves in (torch.tensor([-1]), torch.tensor([1, 1])):
         with pytest.raises(InputError):
-            shown.step(at, state, heads(0.0), g, wrong)
+            shown.step(at, state, heads(0.0), g, moves)
