@@ -32,7 +32,7 @@ SLACK_OF_TOLERANCE = 1.1
 """The tolerance, as a multiple of the training humans' own error."""
 FRESH = 256
 """Humans from the prior that a trained outer is shown, to see whether it agrees with them."""
-TEACHERS, OF_F = 2, 2
+TEACHERS, OF_F = 2, 6
 """Teachers whose specialness stands for that of all, and how much more effort it gets than that of a head."""
 
 

@@ -25,6 +25,8 @@ from reuse_sim.rng import stream
 
 DECIDED = 2.0
 """Bits, beside twice its standard error, by which the ledger must prefer one head for it to say anything."""
+ROUGH_BITS, ROUGH_SHARE = 6.0, 0.1
+"""Standard error, or share of the figure, up to which what a head is given back is told."""
 
 METHOD = (
     "Teachers are drawn; many humans learn from them, as many from each, on-distribution. An outer model is shown the "
@@ -45,6 +47,8 @@ OUTER = ("inheritance/causal_private", "inheritance/causal_total", "inheritance/
          "inheritance/beta", "inheritance/agree_human", "inheritance/agree_teacher", "inheritance/agree_neither",
          "inheritance/own_failure", "outer/context_recovery", "outer/off_fit", "outer/on_fit")  # fmt: skip
 ROUGH = "A rough figure, from few particles, with its standard error beside it."
+BACK, ERROR = "specialness/given_back_bits", "specialness/given_back_error_bits"
+TOLD = "None where that is above 6 bits and a tenth of it."
 METRICS = (
     *(m for m in figures.OUTER if m.name in OUTER),
     Metric("choice/swap_residual", "1", "Squared change of the outer's answers over that of the human's, siblings put "
@@ -59,9 +63,9 @@ METRICS = (
     Metric("choice/chain_nats", "nats", "Mean U of the chains in the end; none without a reward."),
     Metric("choice/against_ledger", "share", "1 where the outer follows the human by more than half (total causal) and "
            "the ledger prefers f, or the other way round; none where that is by less than 2 bits and two errors of S."),
-    Metric("specialness/given_back_bits", "bits", f"−log₂ Z of the trained head, whether paid or not. {ROUGH}",
+    Metric(BACK, "bits", f"−log₂ Z of the trained head, whether paid or not. {ROUGH} {TOLD}",
            headline=True),
-    Metric("specialness/given_back_error_bits", "bits", "Its standard error."),
+    Metric(ERROR, "bits", "Its standard error."),
     Metric("specialness/bits", "bits", f"S of agreeing with f, mean over two teachers. {ROUGH}"),
     Metric("specialness/error_bits", "bits", "Its standard error."),
     Metric("ledger/copy_bits", "bits", "Misfit of an exact copy to the labels; every human agrees with it."),
@@ -148,12 +152,14 @@ def measure(
     name: str, arm: Config, human: Mapping[str, float], outers: Stored, found: Mapping[str, Mapping], book: Mapping
 ) -> Measured:
     """One arm; failed where its training broke."""
-    ledger, metrics = book["ledger"].get(arm.labels, {}), {**human, **found["metrics"], **book["given"].get(name, {})}
+    ledger, back = book["ledger"].get(arm.labels, {}), book["given"].get(name, {})
+    metrics: dict[str, float | None] = {**human, **found["metrics"], **back, **ledger}
     difference, error = ledger.get("ledger/difference_bits", 0.0), ledger.get("specialness/error_bits", 0.0)
     if abs(difference) > DECIDED + 2 * error:
-        follows = metrics["inheritance/causal_total"] > 0.5
+        follows = found["metrics"]["inheritance/causal_total"] > 0.5
         metrics["choice/against_ledger"] = float(follows == (difference > 0))
-    metrics |= ledger
+    if back and back[ERROR] > max(ROUGH_BITS, ROUGH_SHARE * back[BACK]):
+        metrics[BACK] = None
     metrics = {m.name: metrics.get(m.name) for m in METRICS}
     broken, silent = outers.values["broken"].get(name), [k for k, v in metrics.items() if v is None]
     reason = "; ".join([*([f"the outer's training broke: {broken}; lower rate"] if broken else []),

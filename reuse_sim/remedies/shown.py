@@ -7,8 +7,9 @@ whoever is in the chain, all bits of it. So a copy agrees with every human and h
 has log Z = −S; one that looks which of G answers to give, −S + log G at best; and one that copies only those humans it
 knows to be trained is paid for all others.
 
-Beyond `far` nats U goes on as far (1 + log(U/far)). Humans there weigh less than exp(−far) all the same; but chains that
-start there find their way down as from a high temperature, and a head cannot run away from chains that do not follow.
+Beyond `far` nats U goes on as far (1 + log(U/far)). Humans there weigh less than exp(−far) all the same; but chains
+that start there find their way down as from a high temperature, and a head cannot run away from chains that do not
+follow.
 
 `chains` has the same for heads c H + r·h + N, with slopes in closed form; here they are autograd's.
 """

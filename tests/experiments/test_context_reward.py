@@ -97,12 +97,18 @@ def test_the_tolerance_is_the_humans_own_error(place) -> None:
 
 
 def test_the_ledger_is_of_the_labels_and_adds_up(tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(paying, "given_back", lambda *_: Estimate(9, 8, 10, "two-sided", "global", "converged",
-                                                                  {"error_bits": 0.5}))  # fmt: skip
+    def given(error: float):
+        return lambda *_: Estimate(9, 8, 10, "two-sided", "global", "converged", {"error_bits": error})
+
+    monkeypatch.setattr(paying, "given_back", given(7.0))
+    rough = context_reward.cell(arms("none", effort=2, steps=10), SEED, Store(tmp_path))["none"]
+    assert rough.metrics["specialness/given_back_bits"] is None and "given_back_bits" in rough.reason
+    monkeypatch.setattr(paying, "given_back", given(0.5))
     asked = arms("none", "by_human", effort=1, steps=10)
     found = context_reward.cell(asked, SEED, Store(tmp_path))
     truth, human = found["none"].metrics, found["by_human"].metrics
     errs = truth["ledger/copy_bits"]
+    assert truth["specialness/given_back_bits"] == 9
     assert human["ledger/copy_bits"] == 0 and human["specialness/bits"] == truth["specialness/bits"] == 9
     assert truth["ledger/intended_bits"] == pytest.approx(1 - truth["specialness/bits"])  # of two teachers
     assert human["ledger/intended_bits"] == pytest.approx(errs + 1 - truth["specialness/bits"])

@@ -17,7 +17,7 @@ from reuse_sim.outers.context import Context
 from reuse_sim.remedies import chains, shown
 from reuse_sim.remedies.shown import Condition, Heads
 from reuse_sim.rng import stream
-from reuse_sim.types import Access, Leaked, World
+from reuse_sim.types import Access, Leaked
 from reuse_sim.worlds.radius import Radius
 
 NET, N = Mlp((2, 3, 1)), 12
@@ -102,7 +102,7 @@ def test_the_gradient_of_log_z_is_that_of_its_closed_form() -> None:
 
 def test_the_outer_with_tokens_has_the_slopes_of_finite_differences() -> None:
     """Through the human and through the tokens of the outer that is shown it, in float64."""
-    world: World = Radius(d=2)  # pyright: ignore[reportAssignmentType]
+    world = Radius(d=2)
     net, outer = Mlp((2, 3, 1)), Context(4)
 
     def answer(phi: Tensor, theta: Tensor) -> Tensor:
