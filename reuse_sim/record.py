@@ -14,6 +14,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import linear_regression
 from typing import Any, Literal
 
 from reuse_sim.stats import Interval, ratio_interval, t_interval
@@ -57,7 +58,9 @@ class Expectation:
     """A claim with the thresholds that decide it, written before the run.
 
     The figure is `metric` of `arm`, less the same metric of arm `minus` in the same world, at the
-    sweep point `where`. Supported (refuted) when the whole interval lies in that band.
+    sweep point `where`. Supported (refuted) when the whole interval lies in that band. An entry of the
+    file that is asked at several points is one of these at each, and `over` is the entry's id. With `slope`, a
+    swept field of numbers, the figure of a world is the least-squares slope of that figure on the field's values.
     """
 
     id: str
@@ -69,6 +72,8 @@ class Expectation:
     minus: str | None = None
     where: Mapping[str, Any] = field(default_factory=dict)
     claim: str | None = None
+    over: str | None = None
+    slope: str | None = None
 
 
 @dataclass(frozen=True)
@@ -211,6 +216,22 @@ def figure(metric: Metric, records: Sequence[RunRecord], minus: Sequence[RunReco
     return t_interval(columns[0] if minus is None else [a - b for a, b in zip(*columns, strict=True)])
 
 
+def slope_figure(
+    metric: Metric, records: Sequence[RunRecord], axis: str, minus: Sequence[RunRecord] | None = None
+) -> Interval:
+    """The interval over worlds of the slope of one metric, or of its paired difference, on the values of `axis`.
+
+    A world counts where it has a figure at every value.
+    """
+    arms = [{(r.seed, float(r.params[axis])): r.metrics.get(metric.name) for r in arm}
+            for arm in ((records,) if minus is None else (records, minus))]  # fmt: skip
+    told = {k: [arm.get(k) for arm in arms] for k in arms[0]}
+    values = {k: v[0] - sum(v[1:]) for k, v in told.items() if None not in v}
+    places, seeds = sorted({x for _, x in told}), sorted({s for s, _ in told})
+    whole = [s for s in seeds if all((s, x) in values for x in places)] if len(places) > 1 else []
+    return t_interval([linear_regression(places, [values[s, x] for x in places]).slope for s in whole])
+
+
 def verdicts(sweep: Sweep, records: Sequence[RunRecord]) -> list[dict[str, Any]]:
     """Each claim's verdict: supported, refuted or undecided, with value, limits, n and a reason.
 
@@ -227,7 +248,8 @@ def _verdict(sweep: Sweep, records: Sequence[RunRecord], e: Expectation) -> dict
     def interval(statuses: tuple[str, ...]) -> Interval:
         chosen = [r for r in here if r.status in statuses]
         other = [r for r in chosen if r.arm == e.minus] if e.minus else None
-        return figure(metric, [r for r in chosen if r.arm == e.arm], other)
+        own = [r for r in chosen if r.arm == e.arm]
+        return slope_figure(metric, own, e.slope, other) if e.slope else figure(metric, own, other)
 
     def decide(i: Interval) -> str:
         if e.supported.holds(i):

@@ -141,7 +141,15 @@ def told(folder: Path, old: str, new: str, **options: Any) -> str:
     ("{rate: 1, s", "{rate: true, s", "expect.0.where.rate: got true; expected one of the sweep's [0.5, 1]"),
     ("{rate: 1, s", "{rat: 1, s", "toy.yaml:26:13: expect.0.where.rat: got an unknown key; expected one of the swept "
                                   "fields rate, size.width. did you mean 'rate'?"),
-    ("{rate: 1, s", "{s", "expect.0.where: got more than one sweep point; expected a value for each of rate"),
+    ("{rate: 1, s", "{s", None),
+    ("refuted: {high: 0.1}", "refuted: {high: 0.1}\n  - {id: rises, metric: toy/size, arm: all, where: {rate: 1}, "
+     "supported: {low: 1}}\n  - {id: rises-2, metric: toy/size, arm: all, where: {rate: 1, size.width: 2}, supported: "
+     "{low: 1}}", "expect.2.id: got \"rises-2\"; expected an id of its own. entry 1 has it"),
+    ("    where: {rate: 1, size.width: 4}\n", "    where: {size.width: 4}\n    slope: rate\n", None),
+    ("    where: {rate: 1, size.width: 4}\n", "    slope: rat\n", "toy.yaml:26:12: expect.0.slope: got \"rat\"; "
+     "expected a field swept over two numbers or more: one of rate, size.width"),
+    ("    where: {rate: 1, size.width: 4}\n", "    where: {rate: 1}\n    slope: rate\n", "expect.0.where.rate: got 1; "
+     "expected nothing, for the slope is over all its values"),
     ("supported: {low: 0.3}", "supported: {}", "toy.yaml:27:16: expect.0.supported: got fields that do not fit "
                                                "together; expected a threshold: low, high or both"),
     ("supported: {low: 0.3}", "supported: {low: 2, high: 1}", "expected low at most high"),

@@ -91,6 +91,21 @@ def test_two_worlds_decide_nothing_and_a_point_selects_its_records():
     assert verdicts(sweep(claim(where={"a": 2})), records)[0]["verdict"] == "refuted"
 
 
+def test_a_slope_is_that_of_each_world():
+    # y = offset + slope x, slopes 1, 2, 3 (and of the placebo .5), whatever the offsets; x is not evenly spaced.
+    def line(seed, arm, slope, at=(1, 2, 8)):
+        return [record(seed, arm, 10.0 * seed + slope * x, a=x) for x in at]
+
+    many = [r for i, b in enumerate((1.0, 2.0, 3.0)) for r in (*line(i, "x", b), *line(i, "y", 0.5))]
+    one = verdicts(sweep(claim(slope="a")), many)[0]
+    assert (one["value"], one["n"], one["verdict"]) == (pytest.approx(2.0), 3, "undecided")
+    assert verdicts(sweep(claim(slope="a", minus="y")), many)[0]["value"] == pytest.approx(1.5)
+    # A world that lacks a value, or has none to subtract, does not count.
+    short = [*many, *line(7, "x", 50.0, at=(1, 2)), *line(8, "x", 50.0), *line(8, "y", 0.0, at=(1, 8))]
+    assert verdicts(sweep(claim(slope="a", minus="y")), short)[0] == one | verdicts(
+        sweep(claim(slope="a", minus="y")), many)[0]  # fmt: skip
+
+
 def test_undecided_worlds_are_counted_both_ways():
     fine = [record(i, "x", 0.5 + i / 100, a=1) for i in range(4)]
     assert verdicts(sweep(claim()), [*fine, record(9, "x", 0.5, "undecided", a=1)])[0]["verdict"] == "supported"

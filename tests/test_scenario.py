@@ -20,6 +20,7 @@ from reuse_sim.errors import InputError
 from reuse_sim.plugins import built_ins
 from reuse_sim.record import Band
 from reuse_sim.scenario import Scenario, find_project, load, schema
+from reuse_sim.scenario.claims import thresholds
 
 TOY = Path(__file__).parent / "toy"
 TEXT = (TOY / "toy.yaml").read_text()
@@ -199,12 +200,47 @@ def test_set_pins_a_swept_field_and_keeps_the_claims_it_can_decide(write):
     assert (elsewhere.axes["rate"], elsewhere.expect, elsewhere.left_out) == ([0.7], (), ("grows",))
 
 
-def test_set_changes_the_sweep_and_leaves_out_claims_that_are_no_longer_at_one_point(write):
+def test_set_changes_the_sweep_and_claims_are_asked_at_every_point_of_it(write):
     wider = load(write(), ["sweep.human.width=[2, 3]"])
     assert list(wider.axes) == ["rate", "size.width", "human.width"]
     assert len(wider.points()) == 8
-    assert (wider.expect, wider.left_out) == ((), ("grows",))
-    assert load(write(), ["sweep.human.width=[2]"]).left_out == ()
+    assert ([e.id for e in wider.expect], wider.left_out) == (["grows-2", "grows-3"], ())
+    assert [e.id for e in load(write(), ["sweep.human.width=[2]"]).expect] == ["grows"]
+
+
+def test_a_claim_that_names_no_value_of_a_swept_field_is_asked_at_each(write):
+    loaded = load(write(("{rate: 1, size.width: 4}", "{size.width: 4}")))
+    assert [(e.id, e.over, e.where) for e in loaded.expect] == [
+        ("grows-0.5", "grows", {"rate": 0.5, "size.width": 4}), ("grows-1", "grows", {"rate": 1.0, "size.width": 4})]
+    everywhere = load(write(("    where: {rate: 1, size.width: 4}\n", "")))
+    assert [e.id for e in everywhere.expect] == ["grows-0.5-2", "grows-0.5-4", "grows-1-2", "grows-1-4"]
+    assert {e.over for e in everywhere.expect} == {"grows"}
+    (pinned,) = load(write(("{rate: 1, size.width: 4}", "{size.width: 4}")), ["rate=0.5"]).expect
+    assert (pinned.id, pinned.over, pinned.where) == ("grows", None, {"size.width": 4})
+
+
+def test_a_slope_is_over_all_values_of_its_field_and_asked_at_each_of_the_others(write):
+    sloped = write(("    where: {rate: 1, size.width: 4}\n", "    slope: rate\n"))
+    found = load(sloped).expect
+    assert [(e.id, e.slope, e.where) for e in found] == [
+        ("grows-2", "rate", {"size.width": 2}), ("grows-4", "rate", {"size.width": 4})]
+    pinned = load(sloped, ["rate=1"])
+    assert (pinned.expect, pinned.left_out) == ((), ("grows",))
+    assert thresholds(found[0])["slope"] == "rate"
+    assert "slope" not in thresholds(load(write()).expect[0])
+
+
+def test_how_a_claim_is_written_does_not_change_what_decides_it(write):
+    one = "  - {id: grows, metric: toy/size, arm: all, where: {size.width: 4}, supported: {low: 1}}\n"
+    each = "".join(one.replace("grows,", f"grows-{r},").replace("{size", f"{{rate: {r}, size") for r in ("0.5", "1"))
+
+    def with_claims(text):
+        file = write()
+        head, _, rest = file.read_text().partition("expect:\n")
+        file.write_text(head + "expect:\n" + text + rest[rest.index("\nsmoke"):])
+        return load(file)
+
+    assert with_claims(one).config_hash == with_claims(each).config_hash
 
 
 def test_set_changes_one_arm(write):

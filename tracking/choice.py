@@ -21,6 +21,13 @@ STARTS = {
     "fresh": "begun as nothing",
 }
 """Panels, by an arm's `start`."""
+SLOTS = {
+    "given": "human given",
+    "learned": "human learned",
+    "stopped": "human learned apart",
+    "warm": "human learned before",
+}
+"""Lines of panels where a sweep has several: by an arm's `slot`, stopped where it is learned and not `joint`."""
 REWARDS = {
     "none": ("no reward", FAINT, "o"),
     "shuffled": ("reward for shuffled answers", "#c2571a", "v"),
@@ -48,40 +55,65 @@ def write(sweep: Sweep, records: Sequence[RunRecord], folder: Path, prefix: str 
 
 
 def panels(sweep: Sweep) -> dict[str, dict[str, str]]:
-    """Arm by start and reward: the first arm of each pair, which later ones with the same pair vary."""
+    """Arm by panel and reward: the first arm of each pair, which later ones with the same pair vary.
+
+    A panel has the name of its start, and where the human is not given that of the slot after it: `direct/learned`.
+    """
     written = next(iter(sweep.resolved.get("points", [])), {}).get("arms", {})
     found: dict[str, dict[str, str]] = {}
     for arm in sweep.arms:
-        start, reward = (_read(written.get(arm, {}), key) for key in ("start", "reward"))
-        if start in STARTS and reward in REWARDS:
-            found.setdefault(start, {}).setdefault(reward, arm)
-    return {start: found[start] for start in STARTS if start in found}
+        options = written.get(arm, {})
+        start, reward, slot = (_read(options, key) for key in ("start", "reward", "slot"))
+        slot = "stopped" if slot == "learned" and options.get("joint") is False else slot or "given"
+        if start in STARTS and reward in REWARDS and slot in SLOTS:
+            found.setdefault(_panel(start, slot), {}).setdefault(reward, arm)
+    names = [_panel(start, slot) for slot in SLOTS for start in STARTS]
+    return {name: found[name] for name in names if name in found}
+
+
+def _panel(start: str, slot: str) -> str:
+    return start if slot == "given" else f"{start}/{slot}"
+
+
+def _lines(shown: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
+    """Panels line by line: two to a line, or a line for each slot, with what is said of it and a column per start."""
+    slots = [slot for slot in SLOTS if any(_panel(start, slot) in shown for start in STARTS)]
+    if len(slots) == 1:
+        names = [*shown]
+        return [("", names[k : k + 2]) for k in range(0, len(names), 2)]
+    starts = [start for start in STARTS if any(_panel(start, slot) in shown for slot in slots)]
+    return [(SLOTS[slot], [_panel(start, slot) for start in starts]) for slot in slots]
 
 
 def draw(sweep: Sweep, records: Sequence[RunRecord]) -> Figure:
-    """A panel per start, two to a line; every dot is a world, hollow where it was left undecided."""
+    """A panel per start and slot; every dot is a world, hollow where it was left undecided."""
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
     shown = panels(sweep)
-    columns = min(2, len(shown))
-    rows = -(-len(shown) // columns)
-    height = 2.6 * rows + 0.6
+    lines = _lines(shown)
+    rows, columns = len(lines), len(lines[0][1])
+    small = columns > 2
+    height = (2.0 if small else 2.6) * rows + 0.6
     drawn = Figure(figsize=(WIDTH, height))
     axes = drawn.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
-    for ax in axes.flat[len(shown) :]:
-        ax.set_visible(False)
     reach = max([10.0, *(abs(r.metrics[X] or 0.0) for r in records if r.metrics.get(X) is not None)])
-    for ax, (start, arms) in zip(axes.flat, shown.items(), strict=False):
-        _ground(ax, 1.15 * reach)
-        for k, (reward, (_, colour, mark)) in enumerate(REWARDS.items()):
-            _dots(ax, [r for r in records if r.arm == arms.get(reward)], colour, mark, 0.022 * (k - 1))
-        ax.set_title(STARTS[start], loc="left", pad=4)
-    for ax in axes.flat[max(0, len(shown) - columns) : len(shown)]:
-        ax.set_xlabel("ledger: J copy − J direct, bits")
-        ax.tick_params(labelbottom=True)
-    for line in axes:
-        line[0].set_ylabel("training: share of own answer")
+    for i, (slot, names) in enumerate(lines):
+        below = lines[i + 1][1] if i + 1 < rows else []
+        for k, ax in enumerate(axes[i]):
+            name = names[k] if k < len(names) else ""
+            if name not in shown:
+                ax.set_visible(False)
+                continue
+            _ground(ax, 1.15 * reach, small)
+            for at, (reward, (_, colour, mark)) in enumerate(REWARDS.items()):
+                _dots(ax, [r for r in records if r.arm == shown[name].get(reward)], colour, mark, 0.022 * (at - 1))
+            if i == 0 or not slot:
+                ax.set_title(STARTS[name.partition("/")[0]], loc="left", pad=4)
+            if k >= len(below) or below[k] not in shown:
+                ax.set_xlabel("J copy − J direct, bits" if small else "ledger: J copy − J direct, bits")
+                ax.tick_params(labelbottom=True)
+        axes[i][0].set_ylabel(f"{slot}\nshare of own answer" if slot else "training: share of own answer")
     keys = [Line2D([], [], linestyle="", marker=mark, color=colour, markersize=4.5, label=label)
             for label, colour, mark in REWARDS.values()]  # fmt: skip
     drawn.legend(handles=keys, loc="upper center", ncols=3, frameon=False, fontsize=8, handletextpad=0.2)
@@ -89,7 +121,7 @@ def draw(sweep: Sweep, records: Sequence[RunRecord]) -> Figure:
     return drawn
 
 
-def _ground(ax: Axes, reach: float) -> None:
+def _ground(ax: Axes, reach: float, small: bool) -> None:
     """The quadrants: shaded where training chose what the ledger does not prefer."""
     ax.set_xscale("symlog", linthresh=EDGE, linscale=1.5)
     ax.set_xlim(-reach, reach)
@@ -100,8 +132,10 @@ def _ground(ax: Axes, reach: float) -> None:
     ax.axhline(0.5, color=INK, linewidth=0.5)
     ax.axvline(0, color=INK, linewidth=0.5)
     for x, text, side in ((0.02, "ledger says copy", "left"), (0.98, "ledger says direct", "right")):
+        text = text.removeprefix("ledger ") if small else text
         ax.text(x, 0.535, text, transform=ax.transAxes, ha=side, va="bottom", fontsize=7, color=FAINT)
-    ticks = [t for t in (-100, -50, -20, -10, 0, 10, 20, 50, 100) if abs(t) < reach]
+    every = (-100, -50, -20, 0, 20, 50, 100) if small and reach > 20 else (-100, -50, -20, -10, 0, 10, 20, 50, 100)
+    ticks = [t for t in every if abs(t) < reach]
     ax.set_xticks(ticks, [str(t).replace("-", "−") for t in ticks])
     ax.minorticks_off()
     for side in ("top", "right"):

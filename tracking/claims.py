@@ -22,7 +22,8 @@ CONFIRMATORY, EXPLORATORY = 20, 8
 MOST = 6
 """Figures of one verdict that are listed; of more their number is told."""
 _ROW = re.compile(r"^\| \*\*(?P<id>[^*]+)\*\* \(claim (?P<claim>\w+)\): (?P<says>.*?) \| (?P<by>.*?) \| "
-                  r"(?P<limits>.*?) \| (?P<found>.*?): \*\*(?P<verdict>\w+)\*\*(?P<why>.*?) \|$")
+                  r"(?P<limits>.*?) \| (?P<points>.*) \|$")
+_POINT = re.compile(r"(?:at (?P<at>.*?): )?(?P<found>[^:]*?): \*\*(?P<verdict>\w+)\*\*")
 _NUMBER = r"[−-]?[\d.,]+(?:e[−-]?\d+)?"
 
 
@@ -59,12 +60,21 @@ def rows(folder: Path) -> list[Row]:
     for path in sorted(folder.glob("*.md")):
         for line in path.read_text(encoding="utf-8").splitlines():
             if m := _ROW.match(line):
-                numbers = re.match(rf"({_NUMBER})(?: \[({_NUMBER}), ({_NUMBER})\])?", m["found"])
-                value, low, high = (_float(x) for x in numbers.groups()) if numbers else (None, None, None)
-                n = re.search(r"(\d+) \w+$", m["found"])
-                found.append(Row(path.stem, m["id"], m["claim"], m["verdict"], m["found"], m["limits"], value, low,
-                                 high, int(n[1]) if n else 0))
+                found += [_row(path.stem, m, point) for point in m["points"].split("<br>")]
     return found
+
+
+def _row(page: str, row: re.Match[str], point: str) -> Row:
+    """What a line says of one point."""
+    m = _POINT.match(point)
+    if m is None:
+        raise ValueError(f"docs/results/{page}.md, claim {row['id']}: got {point!r}; expected FIGURE: **VERDICT**")
+    numbers = re.match(rf"({_NUMBER})(?: \[({_NUMBER}), ({_NUMBER})\])?", m["found"])
+    value, low, high = (_float(x) for x in numbers.groups()) if numbers else (None, None, None)
+    n = re.search(r"(\d+) \w+$", m["found"])
+    name = f"{row['id']} at {m['at']}" if m["at"] else row["id"]
+    return Row(page, name, row["claim"], m["verdict"], m["found"], row["limits"], value, low, high,
+               int(n[1]) if n else 0)  # fmt: skip
 
 
 def page(claims: Sequence[Mapping[str, Any]], found: Sequence[Row]) -> str:
@@ -83,23 +93,29 @@ def page(claims: Sequence[Mapping[str, Any]], found: Sequence[Row]) -> str:
         f"A claim is supported, or refuted, where every figure that decides it is, on {EXPLORATORY} worlds or more; "
         f"those marked • ask for {CONFIRMATORY}, and their decided figures are adjusted together (Holm, 5 %). "
         "*Partly*: other figures leave it undecided. *Mixed*: some support it and some refute it, mostly of other "
-        "worlds or sizes.",
+        "worlds or sizes; but where a claim says that one figure refutes it, one does.",
         table(["", "claim", "verdict"], ([f"[{_id(c)}](#claim-{c['id']})", c["says"], verdict(c, by_claim[c["id"]])]
                                          for c in claims)),
         *(text for c in claims for text in _section(c, by_claim[c["id"]], adjusted)),
     ]) + "\n"
 
 
+def least(claim: Mapping[str, Any]) -> int:
+    """Worlds that a figure needs to decide this claim."""
+    return int(claim.get("worlds", CONFIRMATORY if claim.get("confirmatory") else EXPLORATORY))
+
+
 def verdict(claim: Mapping[str, Any], found: Sequence[Row]) -> str:
     """What the figures say together."""
-    least = CONFIRMATORY if claim.get("confirmatory") else EXPLORATORY
-    enough = {r.verdict for r in found if r.n >= least}
+    enough = {r.verdict for r in found if r.n >= least(claim)}
     if claim["kind"] == "O":
         return "opinion"
     if not found:
         return "checked" if claim.get("checked") else "not measured"
     if not enough:
         return "too few worlds"
+    if "refuted" in enough and claim.get("refuted_by") == "one":
+        return "refuted"
     if {"supported", "refuted"} <= enough:
         return "mixed"
     decided = enough - {"undecided"}
@@ -150,7 +166,8 @@ def _section(
         yield f"Checked by `{claim['checked']}`."
     if "see" in claim:
         yield "See " + ", ".join(f"[{name}](results/{name}.md)" for name in claim["see"]) + "."
-    least = CONFIRMATORY if claim.get("confirmatory") else EXPLORATORY
+    if "worlds" in claim:
+        yield f"Asked on {claim['worlds']} worlds or more."
     lines = []
     for name in dict.fromkeys(r.page for r in found):
         here = [r for r in found if r.page == name]
@@ -160,7 +177,7 @@ def _section(
                 shown = "; ".join(f"{r.id} {r.found}" for r in those) if len(those) <= MOST else _span(those)
                 said.append(f"{kind}: {shown}")
         lost = [r.id for r in here if adjusted.get((r.page, r.id)) is False]
-        few = sum(r.n < least for r in here)
+        few = sum(r.n < least(claim) for r in here)
         said += [f"not after Holm: {', '.join(lost)}"] * bool(lost)
         said += [f"{plural(few, 'figure')} on fewer worlds than asked"] * bool(few)
         lines.append(f"- [{name}](results/{name}.md) {'; '.join(said)}")

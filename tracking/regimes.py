@@ -73,7 +73,7 @@ def draw(sweep: Sweep, records: Sequence[RunRecord]) -> Figure:
     return drawn
 
 
-LEFT, RIGHT, TOP = 1e-6, 1e4, 1e6
+LEFT, RIGHT, TOP = 1e-6, 1e4, 1e10
 
 
 def _panel(ax: Axes, arms: dict[str, list[RunRecord]]) -> None:
@@ -96,7 +96,8 @@ def _panel(ax: Axes, arms: dict[str, list[RunRecord]]) -> None:
         side, before = ("left" if at < 4 * before else "right"), at
         for name, (_, colour) in LINES.items():
             ax.plot(at, mean(arm, name), "o", color=colour, markersize=3.5)
-        ax.text(at, TOP, arm.replace("_", " "), rotation=90, ha=side, va="top", fontsize=7, color=INK)
+        ax.text(at, TOP, arm.replace("_", " "), rotation=90, ha=side, va="top", fontsize=7, color=INK,
+                bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.6})
         ax.axvline(at, color=FAINT, linewidth=0.4, zorder=0)
     ax.set_xscale("log")
     ax.set_yscale("log")

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from reuse_sim.record import Expectation, Metric, RunRecord, Sweep, aggregate, verdicts
+from reuse_sim.record import Metric, RunRecord, Sweep, aggregate
 from tracking import against, choice, crossing, derivations, figures, maps, pareto, regimes, scaling, tables, waterfall
 from tracking.limits import limits
 from tracking.records import in_order
@@ -48,9 +48,9 @@ def finding(sweep: Sweep, records: Sequence[RunRecord]) -> str:
         reasons = "; ".join(dict.fromkeys(said))
         return f"No {sweep.unit} counts: {reasons or 'nothing ran'}."
     if sweep.expect:
-        (e, first), *others = zip(sweep.expect, verdicts(sweep, records), strict=True)
-        said = _said(sweep, e, first)
-        return f"{said} {_others([v for _, v in others])}" if others else said
+        first, *others = tables.entries(sweep, records)
+        said = _said(sweep, first)
+        return f"{said} {_others([v for entry in others for _, v in entry])}" if others else said
     rows = aggregate(sweep, in_order(sweep, records))
     for metric in figures.headline(sweep):
         parts = [f"{tables.interval(row['metrics'][metric.name])} in arm {row['arm']}{tables.at(sweep, row['params'])}"
@@ -115,13 +115,21 @@ def index(folder: Path) -> str:
 def _found(sweep: Sweep, records: Sequence[RunRecord]) -> list[str]:
     if not sweep.expect or not any(r.status == "ok" for r in records):
         return [finding(sweep, records)]
-    pairs = zip(sweep.expect, verdicts(sweep, records), strict=True)
-    return ["\n".join(f"- {_said(sweep, e, v, mark='**')}" for e, v in pairs)]
+    return ["\n".join(f"- {_said(sweep, entry, mark='**')}" for entry in tables.entries(sweep, records))]
 
 
-def _said(sweep: Sweep, e: Expectation, verdict: Mapping[str, Any], mark: str = "") -> str:
-    clause = _line(e.sentence).rstrip(".")
-    return f"{mark}{verdict['verdict'].capitalize()}{mark}: {clause} ({tables.decided(e, verdict, sweep.unit)})."
+def _said(sweep: Sweep, entry: tables.Entry, mark: str = "") -> str:
+    """`Supported: the human fails (0.80 [0.73, 0.87], 8 worlds).`, or by verdict where it is asked at many points."""
+    clause = _line(entry[0][0].sentence).rstrip(".")
+    if len(entry) == 1:
+        ((e, v),) = entry
+        return f"{mark}{v['verdict'].capitalize()}{mark}: {clause} ({tables.decided(e, v, sweep.unit)})."
+    parts = []
+    for kind in VERDICTS:
+        points = [f"{tables.decided(e, v, sweep.unit)}{tables.at(sweep, tables.apart(entry, e))}"
+                  for e, v in entry if v["verdict"] == kind]
+        parts += [f"{mark}{kind}{mark} {'; '.join(points)}"] * bool(points)
+    return f"{clause}: {'; '.join(parts)}."
 
 
 def _others(found: Sequence[Mapping[str, Any]]) -> str:

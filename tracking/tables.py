@@ -103,15 +103,44 @@ def decided(e: Expectation, verdict: Mapping[str, Any], unit: str = "world") -> 
 
 
 def claims(sweep: Sweep, records: Sequence[RunRecord]) -> str:
-    """A line per claim: what it says, what decides it, the thresholds, and what was found."""
+    """A line per entry: what it says, what decides it, the thresholds, and what was found, point by point."""
     rows = []
-    for e, v in zip(sweep.expect, verdicts(sweep, records), strict=True):
-        says = f"**{e.id}**{f' (claim {e.claim})' if e.claim else ''}: {e.sentence}"
-        what = f"`{e.metric}` of `{e.arm}`{f' less `{e.minus}`' if e.minus else ''}{at(sweep, e.where)}"
+    for entry in entries(sweep, records):
+        e, several = entry[0][0], len(entry) > 1
+        says = f"**{e.over or e.id}**{f' (claim {e.claim})' if e.claim else ''}: {e.sentence}"
+        what = f"`{e.metric}` of `{e.arm}`{f' less `{e.minus}`' if e.minus else ''}{at(sweep, common(entry))}"
+        what = f"slope on {short(e.slope, sweep)} of {what}" if e.slope else what
         limits = f"supported {_band(e.supported)}" + (f", refuted {_band(e.refuted)}" if e.refuted else "")
-        why = f" ({v['reason']})" if v["reason"] else ""
-        rows.append([says, what, limits, f"{decided(e, v, sweep.unit)}: **{v['verdict']}**{why}"])
+        found = []
+        for one, v in entry:
+            why = f" ({v['reason']})" if v["reason"] else ""
+            point = f"{at(sweep, apart(entry, one)).strip()}: " if several else ""
+            found.append(f"{point}{decided(one, v, sweep.unit)}: **{v['verdict']}**{why}")
+        rows.append([says, what, limits, "<br>".join(found)])
     return table(["claim", "decided by", "thresholds", "found"], rows)
+
+
+Entry = Sequence[tuple[Expectation, Mapping[str, Any]]]
+"""One entry of a scenario's claims, with its verdict at each point it is asked at."""
+
+
+def entries(sweep: Sweep, records: Sequence[RunRecord]) -> list[Entry]:
+    """The claims with their verdicts, those of one entry together, in the file's order."""
+    found: dict[str, list[tuple[Expectation, Mapping[str, Any]]]] = {}
+    for e, v in zip(sweep.expect, verdicts(sweep, records), strict=True):
+        found.setdefault(e.over or e.id, []).append((e, v))
+    return list(found.values())
+
+
+def common(entry: Entry) -> dict[str, Any]:
+    """The part of the sweep point that is the same wherever an entry is asked."""
+    first = entry[0][0].where
+    return {k: v for k, v in first.items() if all(e.where[k] == v for e, _ in entry)}
+
+
+def apart(entry: Entry, e: Expectation) -> dict[str, Any]:
+    """The rest of the sweep point of one of its claims."""
+    return {k: v for k, v in e.where.items() if k not in common(entry)}
 
 
 def definitions(metrics: Sequence[Metric]) -> str:

@@ -5,7 +5,7 @@ What the experiments on humans learned afresh have in common.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import torch
@@ -115,13 +115,10 @@ def written(
     The index is of the first that `distance` `(N,)` has in the ball; differences are to the nearest and to some
     `others`, and who is in the ball needs none.
     """
-    human, sd, copies = theta_human.double(), net.prior_sd(torch.float64), symmetry.of_net(net)
+    human, sd, align = theta_human.double(), net.prior_sd(torch.float64), aligner(net)
     cost, tolerance = problem.cost, problem.tolerance
     weights = quantised.shortest(human, sd, cost, tolerance).bits
     index = fresh.first_within(distance, tolerance)
-
-    def align(thetas: Tensor, centre: Tensor) -> Tensor:
-        return sd * copies.align(thetas / sd, centre / sd) if copies else thetas
 
     def corrected(i: int) -> float:
         return fresh.correct(net, human, pool[i].double(), i, align, quantised.shortest, cost, tolerance).bits
@@ -130,6 +127,12 @@ def written(
         "weights": weights, "index": len(fresh.write_index(index)) + (weights if index is None else 0),
         "first_hit": index, "nearest": corrected(int(distance.argmin())), "others": [corrected(i) for i in others],
     }  # fmt: skip
+
+
+def aligner(net: Mlp) -> Callable[[Tensor, Tensor], Tensor]:
+    """A function from humans `(n, p)` and a centre `(p,)` to the copies of them nearest to it, where there are any."""
+    sd, copies = net.prior_sd(torch.float64), symmetry.of_net(net)
+    return lambda thetas, centre: sd * copies.align(thetas / sd, centre / sd) if copies else thetas
 
 
 def answers(world: World, net: Mlp, theta: Tensor, x: Tensor) -> Tensor:

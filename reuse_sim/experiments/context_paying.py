@@ -19,7 +19,8 @@ from reuse_sim.experiments.scene import Scene
 from reuse_sim.inheritance import figures
 from reuse_sim.remedies import chains, shown, swap
 from reuse_sim.remedies.heads import bits, misfit_nats
-from reuse_sim.remedies.reward import CLIP, WARM
+from reuse_sim.remedies.adam import CLIP
+from reuse_sim.remedies.reward import WARM
 from reuse_sim.remedies.shown import Condition, Heads
 from reuse_sim.rng import stream, streams
 from reuse_sim.specialness import DiagonalNormal, Problem, symmetry
@@ -92,12 +93,14 @@ def train_outers(
     """The outers of all arms, side by side, at a constant rate; an arm's is its mean over the last tenth of training.
 
     The loss in nats, averaged over the humans asked about: misfit to the labels on the condition's questions and on
-    fresh ones, the error of the predicted human answers relative to the tolerance on all questions, and log Z.
+    fresh ones, the error of the predicted human answers relative to the tolerance on all questions, and log Z. Where an
+    arm says so, U of the humans asked about as well: theirs is what is given back where they meet the condition.
     """
     place, names, arms = Place(people, config, seed), [*config["arms"]], [*config["arms"].values()]
     world, steps, n, tail = place.world, config["steps"], config["batch"], max(1, config["steps"] // 10)
     sees = torch.tensor([a["sees"] == "human" for a in arms])
     by_human = torch.tensor([a["labels"] == "human" for a in arms])[:, None, None]
+    meets = torch.tensor([float(a["meets"]) for a in arms])[:, None]
     paid = torch.tensor([i for i, a in enumerate(arms) if a["reward"] != "none"], dtype=torch.long)
     since = torch.tensor([round(arms[i]["since"] * steps) for i in paid])
     often = torch.tensor([arms[i]["moves"] for i in paid])
@@ -135,10 +138,11 @@ def train_outers(
         answer, predicted = place.say(phi, x, theta_2.expand(len(arms), -1, -1), sees)
         cut = [part.shape[1] for part in parts]
         named, data, _ = map(place.misfit, answer.split(cut, -1), right.split(cut, -1))
+        own_energy = place.misfit(answer[..., : cut[0]], human[..., : cut[0]])
         behaviour = STRENGTH * (predicted - human).square().mean(-1) / place.unit
         if step >= steps - tail:
             total = total + phi.detach() / tail
-        return (named + data + behaviour).mean(1) + log_z(phi, step)
+        return (named + data + behaviour + meets * own_energy).mean(1) + log_z(phi, step)
 
     begin = place.outer.init(place.net, streams(seed, ["outer/init"] * len(arms)))
     fit = descend(loss, begin, steps=steps, rate=config["rate"], schedule="constant", clip=CLIP)

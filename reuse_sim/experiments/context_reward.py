@@ -75,7 +75,7 @@ METRICS = (
 )  # fmt: skip
 
 PEOPLE = ("world", "strength", "population", "human", "repair_share")
-PER_ARM = ("sees", "labels", "reward", "since", "moves")
+PER_ARM = ("sees", "labels", "reward", "since", "moves", "meets")
 
 
 class Config(BaseModel):
@@ -107,10 +107,14 @@ class Config(BaseModel):
     since: float = Field(0.0, ge=0, lt=1, description="share of training after which the reward counts")
     moves: int = Field(1, ge=1, le=100, description="trajectories of each chain at each step")
 
+    meets: bool = Field(False, description="the loss has U of the humans asked about: they are to meet the condition")
+
     @model_validator(mode="after")
     def _possible(self) -> Config:
         if self.reward == "none" and (self.since or self.moves > 1):
             raise ValueError("since and moves belong to a reward")
+        if self.meets and self.labels == "human":
+            raise ValueError("meets is for labels of the teacher: the human's own are the condition's already")
         if self.reward != "none" and self.sees == "nothing":
             raise ValueError("a reward is for what is answered when shown the human: sees must be human")
         return self

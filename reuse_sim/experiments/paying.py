@@ -1,12 +1,12 @@
-"""The stages of one world whose answer heads are paid for specialness: its people, its exact ledger, its heads.
+"""The first stages of one world whose answer heads are paid for specialness: its people, and its exact ledger.
 
-Each is a function of what came before, its configuration and the seed.
+Each is a function of what came before, its configuration and the seed; the heads themselves are in `paid_heads`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -17,7 +17,7 @@ from reuse_sim import specialness
 from reuse_sim.artifacts import Stored
 from reuse_sim.inheritance import observed
 from reuse_sim.nets import Mlp
-from reuse_sim.remedies import reward, swap
+from reuse_sim.remedies import reward
 from reuse_sim.remedies.chains import Condition
 from reuse_sim.remedies.heads import Own, bits
 from reuse_sim.remedies.reward import Rules, Scene, Start
@@ -32,8 +32,6 @@ SLACK_OF_TOLERANCE = 1.1
 """The tolerance, as a multiple of the human's own error."""
 SURE = 0.2
 """log ρ of a fresh start: posterior sds of a fifth of the prior's."""
-FREE = 3.0
-"""How far c may go where nothing holds it within 0 and 1."""
 AGREE = 2.0
 """Bits within which two runs of a sampler that doubts itself must agree to be believed."""
 FITS, CODE_RATE = 6, 0.03
@@ -117,20 +115,20 @@ def account(people: Stored, config: Mapping[str, Any], seed: int) -> tuple[dict[
     """The ledger, and its direct head as tensors: what knows an answer of its own."""
     place = Place(people, config)
     copy = torch.arange(FITS + 1) == FITS
-    own = _own(place, config, FITS + 1)
+    own = own_networks(place, config, FITS + 1)
     mu = torch.randn(FITS + 1, own.p, generator=stream(seed, "codes/init"))
     mu = torch.where(copy[:, None], own.silent(mu), mu)
     asked = tuple(torch.where(copy[:, None], place.h(k), place.f(k)) for k in ("condition", "data"))
     c = copy.float()
-    codes = reward.train(own, _fresh(place, mu, c), _rules(c, c, asked, named=~copy), place.scene,
+    codes = reward.train(own, fresh(place, mu, c), unpaid(c, c, asked, named=~copy), place.scene,
                          stream(seed, "codes"), steps=config["code_steps"], rate=CODE_RATE, cosine=True)  # fmt: skip
     lengths = bits(codes.loss)
     best = int(lengths[:FITS].argmin())
 
-    one, nought = _own(place, config, 1), torch.zeros(1)
+    one, nought = own_networks(place, config, 1), torch.zeros(1)
     begin = Start(codes.heads.mu[best : best + 1], codes.heads.log_rho[best : best + 1], nought, codes.heads.r[:1])
     labels = tuple(place.h(k)[None] for k in ("condition", "data"))
-    held = replace(_rules(nought, nought, labels), until=torch.full((1,), float(config["code_steps"])),
+    held = replace(unpaid(nought, nought, labels), until=torch.full((1,), float(config["code_steps"])),
                    moves=torch.ones(1, dtype=torch.long))  # fmt: skip
     direct = reward.train(one, begin, held, place.scene, stream(seed, "direct"), steps=config["code_steps"],
                           rate=CODE_RATE / 3, population=2 * config["population"], leapfrogs=config["leapfrogs"],
@@ -171,94 +169,15 @@ def _specialness(problem: Problem, effort: float, generator: torch.Generator) ->
     return replace(second, status="converged") if agree else second
 
 
-def _own(place: Place, config: Mapping[str, Any], arms: int) -> Own:
+def own_networks(place: Place, config: Mapping[str, Any], arms: int) -> Own:
     return Own(place.world.d, config["width"], torch.full((arms,), config["own"] == "wave"))
 
 
-def _fresh(place: Place, mu: Tensor, c: Tensor) -> Start:
+def fresh(place: Place, mu: Tensor, c: Tensor) -> Start:
     return Start(mu, torch.full_like(mu, math.log(SURE)), c, torch.zeros(len(mu), place.scene.condition.units))
 
 
-def train_heads(
-    people: Stored, ledger: Stored, config: Mapping[str, Any], seed: int
-) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """All arms, stacked."""
-    place, names, arms = Place(people, config), [*config["arms"]], [*config["arms"].values()]
-    own = _own(place, config, len(arms))
-    rules = _arm_rules(arms, place, config["steps"], seed)
-    how = {k: config[k] for k in ("steps", "population", "leapfrogs")}
-    done = reward.train(own, _start(own, arms, ledger, place, seed), rules, place.scene, stream(seed, "heads"),
-                        rate=config["rate"], **how)  # fmt: skip
-    found = _figures(own, done, place) | {"train_flops": reward.flops(own, place.scene, rules, **how)}
-    values = {
-        "arms": {name: {k: _finite(v[i]) for k, v in found.items()} for i, name in enumerate(names)},
-        "c_path": {name: [round(float(c), 3) for c in done.c_path[:, i]] for i, name in enumerate(names)},
-        "broken": [names[i] for i in done.broken],
-    }
-    return {"mu": done.heads.mu, "log_rho": done.heads.log_rho, "c": done.heads.c, "r": done.heads.r}, values
-
-
-def _figures(own: Own, done: reward.Trained, place: Place) -> dict[str, Tensor]:
-    """The metrics of A trained heads, `(A,)` each."""
-    f, h = place.f("off"), place.h("off")
-    m = reward.answer(own, done.heads, place.scene, place.x["off"])
-    on = reward.answer(own, done.heads, place.scene, place.x["on"])
-
-    def swapped(others: Tensor) -> tuple[Tensor, Tensor]:
-        return (torch.stack([reward.answer(own, done.heads, place.scene, place.x["off"], o) for o in others]),
-                place.h("off", others))  # fmt: skip
-
-    private, total = swapped(place.siblings), swapped(place.repaired[None])
-    sd = f.std(correction=0)
-    alone = own.answer(done.heads.mu, place.x["on"])
-    theirs = (on - alone).var(-1)
-    return {
-        "choice/own_share": alone.var(-1) / (alone.var(-1) + theirs),
-        "inheritance/causal_private": swap.causal(m, private[0], h, private[1]),
-        "inheritance/causal_total": swap.causal(m, total[0], h, total[1]),
-        "inheritance/gap_recovered": 1 - (m - f).square().mean(-1) / (h - f).square().mean(),
-        "choice/share_of_human": done.heads.c,
-        "choice/swap_residual": swap.residual(m, private[0], h, private[1]),
-        "choice/distance_human": (m - h).square().mean(-1).sqrt() / sd,
-        "choice/distance_teacher": (m - f).square().mean(-1).sqrt() / sd,
-        "choice/price_bits": bits(done.kl),
-        "choice/misfit_bits": bits(done.misfit),
-        "choice/acceptance": done.acceptance,
-        "outer/on_fit": 1 - (on - place.f("on")).square().mean(-1) / place.f("on").var(correction=0),
-        "outer/off_fit": 1 - (m - f).square().mean(-1) / f.var(correction=0),
-    }
-
-
-def _start(own: Own, arms: Sequence[Mapping[str, Any]], ledger: Stored, place: Place, seed: int) -> Start:
-    """Equal draws for all arms, so that they differ by what they are told alone."""
-    drawn = torch.randn(own.p, generator=stream(seed, "heads/init")).expand(len(arms), -1)
-    knows = torch.tensor([a["start"] in ("copy_warm", "direct") for a in arms])[:, None]
-    copies = torch.tensor([a["start"].startswith("copy") for a in arms])
-    mu = torch.where(knows, ledger.tensors["mu"], drawn)
-    start = _fresh(place, torch.where(copies[:, None], own.silent(mu), mu), copies.float())
-    return replace(start, log_rho=torch.where(knows, ledger.tensors["log_rho"], start.log_rho))
-
-
-def _arm_rules(arms: Sequence[Mapping[str, Any]], place: Place, steps: int, seed: int) -> Rules:
-    n = len(place.x["condition"])
-    wrong = torch.randperm(n, generator=stream(seed, "shuffled"))
-
-    def each(key: str) -> Tensor:
-        return torch.tensor([float(a[key]) for a in arms])
-
-    low = torch.tensor([-FREE if a["free"] else 0.0 for a in arms])
-    high = torch.tensor([FREE if a["free"] else 1.0 for a in arms])
-    target = tuple(place.h(k).expand(len(arms), -1) for k in ("condition", "data"))
-    paid = torch.tensor([a["reward"] != "none" for a in arms])
-    return replace(
-        _rules(low, high, target),
-        opens=(each("opens") * steps).round(), since=(each("since") * steps).round(), until=paid * float(steps),
-        moves=each("moves").long(), reads=each("reads") > 0, l2=torch.tensor([a["price"] == "l2" for a in arms]),
-        asked=torch.stack([wrong if a["reward"] == "shuffled" else torch.arange(n) for a in arms]),
-    )  # fmt: skip
-
-
-def _rules(low: Tensor, high: Tensor, target: tuple[Tensor, ...], named: Tensor | None = None) -> Rules:
+def unpaid(low: Tensor, high: Tensor, target: tuple[Tensor, ...], named: Tensor | None = None) -> Rules:
     """Without a reward."""
     nothing, no = torch.zeros(len(low)), torch.zeros(len(low), dtype=torch.bool)
     order = torch.arange(target[0].shape[1]).expand(len(low), -1)
@@ -269,7 +188,3 @@ def _rules(low: Tensor, high: Tensor, target: tuple[Tensor, ...], named: Tensor 
 def _plain(said: Estimate) -> dict[str, Any]:
     return {"bits": said.bits, "low": said.low, "high": said.high, "bound": said.bound, "status": said.status,
             "error_bits": said.diagnostics.get("error_bits")}  # fmt: skip
-
-
-def _finite(value: Tensor) -> float | None:
-    return float(value) if bool(value.isfinite()) else None

@@ -43,6 +43,7 @@ METRICS = (
         "models leave the others out; all count here.",
         headline=True,
     ),
+    Metric("human/fit_lost", "R² or accuracy", "Fit on-distribution less fit off it."),
     Metric(
         "human/answering_share",
         "share of θ2",
@@ -97,6 +98,7 @@ def measure(people: Stored, config: Mapping[str, Any], seed: int) -> tuple[dict[
     on, off, kind = scene.society("on"), scene.society("off"), scene.world.kind
     metrics = figures.of_human(on, off, scene.world.tolerance, kind)
     metrics["human/fails"] = float(not does_not_fail(metrics))
+    metrics["human/fit_lost"] = metrics["human/on_fit"] - metrics["human/off_fit"]
     theta = people.tensors["theta_human"][0, scene.measured]
     metrics["human/answering_share"] = float(answering_share(scene.net, theta, scene.x["on"][:, :256]).mean())
     names = [f"own/human/{h}/questions" for h in range(config["population"].count)][scene.measured]

@@ -15,7 +15,8 @@ from pydantic import BaseModel, Field, model_validator
 
 from reuse_sim.artifacts import Store, Stored
 from reuse_sim.errors import Refusal
-from reuse_sim.experiments.paying import account, train_heads, train_people
+from reuse_sim.experiments.paid_heads import KNOWN, train_heads, watch
+from reuse_sim.experiments.paying import account, train_people
 from reuse_sim.experiments.scene import does_not_fail, training_bytes
 from reuse_sim.plugins import STRICT, Plugin, plugin
 from reuse_sim.record import Measured, Metric
@@ -37,7 +38,13 @@ METHOD = (
     " copy is the least of it with c = 1; J of the direct head is the lower of two: the shortest of six codes of f by"
     " N less S, the specialness of agreeing with f; and what training with c held at 0 comes to from there. Both take"
     " log Z from sequential Monte Carlo. A head is called direct where N makes up more than half of the variance of "
-    "its answer. Swaps put siblings (private) or a repaired human (total) in the trained head's place."
+    "its answer. Swaps put siblings (private) or a repaired human (total) in the trained head's place. The H of a head "
+    "is the human itself, or a network of its architecture that is learned beside the head: a normal posterior whose KL"
+    " to the initialisation prior is paid, and at the same tolerance its misfit, and that of its draws, to what the "
+    "human is seen to answer to two further sets of 128 questions, on- and off-distribution. On the condition's "
+    "questions the head must then agree with it and not with the labels. What the head misses bends it too, unless that"
+    " gradient is stopped. log Z is over all humans, whoever is in the slot, and the ledger leaves the slot out, for "
+    "which both of its heads must pay."
 )
 
 WHERE = "in worlds where the ledger prefers f by more than 2 bits; none elsewhere"
@@ -60,8 +67,14 @@ METRICS = (
     Metric("choice/causal_where_direct", "1", f"Total causal {WHERE}."),
     Metric("choice/gap_where_direct", "share", f"Gap recovered {WHERE}."),
     Metric("choice/price_bits", "bits", "KL of the trained own network."),
-    Metric("choice/misfit_bits", "bits", "Misfit of the trained head to the labels, on both sets of questions."),
+    Metric("choice/misfit_bits", "bits", "Misfit of the trained head on both sets of questions."),
     Metric("choice/acceptance", "share", "Of the chains' moves in the end; none without a reward."),
+    Metric("outer/context_recovery", "R²", "Fit of the slot's human to the actual one off-distribution; 1 where it is "
+           "given. Where it is low nothing else means anything.", headline=True),
+    Metric("slot/bits", "bits", "KL of the slot to the initialisation prior; 0 where the human is given."),
+    Metric("slot/misfit_bits", "bits", "Misfit of the slot to the behaviour it saw, and of its draws."),
+    Metric("slot/human_first", "share", f"1 where the slot knows the human (R² {KNOWN} off-distribution) before N knows"
+           f" f (R² {KNOWN} on-distribution), by tenths of training; ½ where both come at once, none where neither."),
     Metric("ledger/difference_bits", "bits", "J of the copy less J of the direct head: above 0 that is preferred.",
            r"J_{copy} - J_{direct}"),
     Metric("ledger/copy_bits", "bits", "J of the copy: what it costs to keep N silent. Every human agrees with it."),
@@ -84,7 +97,7 @@ OF_LOG_Z = ("ledger/difference_bits", "ledger/direct_bits", "ledger/intended_bit
             "specialness/bits", "specialness/held_bits")
 """What is not told where log Z is not believed."""
 SHARED = ("world", "human", "must_fail", "questions", "asked", "own", "width", "steps", "rate", "code_steps",
-          "population", "leapfrogs", "effort")  # fmt: skip
+          "population", "leapfrogs", "effort", "behaviour", "slot_steps")  # fmt: skip
 
 
 class Config(BaseModel):
@@ -103,6 +116,10 @@ class Config(BaseModel):
     leapfrogs: int = Field(4, ge=1, le=100)
     must_fail: bool = Field(True, description="leave out worlds whose human is as good off-distribution as on it")
     effort: float = Field(0.25, gt=0, le=100, description="of the sampler of S")
+    behaviour: int = Field(
+        128, ge=2, le=10_000, description="questions of each distribution that a learned slot sees the human answer"
+    )
+    slot_steps: int = Field(1000, ge=10, le=1_000_000, description="of a warm slot's learning before answers begin")
 
     start: Literal["copy_cold", "copy_warm", "direct", "fresh"] = Field(
         "copy_cold", description="copies are c = 1 and N silent, its units drawn anew or those of the ledger's direct "
@@ -115,11 +132,18 @@ class Config(BaseModel):
     free: bool = Field(False, description="c from −3 to 3 and not from 0 to 1")
     reads: bool = Field(False, description="the head reads the human's hidden units too, by weights without a price")
     price: Literal["kl", "l2"] = "kl"
+    slot: Literal["given", "learned", "warm"] = Field(
+        "given", description="the head's human is the actual one, one learned beside the head from nothing, or one "
+        "learned before answers begin and further on"
+    )
+    joint: bool = Field(True, description="what the head's answers miss bends a learned slot too")
 
     @model_validator(mode="after")
     def _possible(self) -> Config:
         if self.reward == "none" and self.since:
             raise ValueError("since belongs to a reward")
+        if self.slot == "given" and not self.joint:
+            raise ValueError("joint belongs to a slot that is learned or warm")
         return self
 
 
@@ -146,7 +170,9 @@ def cell(arms: Mapping[str, Config], seed: int, store: Store) -> Mapping[str, Me
                       "undecided")  # fmt: skip
     ledger = store.stage("ledger", account, people, config=about, seed=seed)
     own = {name: arm.model_dump(exclude=set(SHARED)) for name, arm in arms.items()}
-    heads = store.stage("heads", train_heads, people, ledger, config=about | {"arms": own}, seed=seed)
+    watched = store.stage("watched", watch, people, config=about | {"slots": sorted({a.slot for a in arms.values()})},
+                          seed=seed)  # fmt: skip
+    heads = store.stage("heads", train_heads, people, ledger, watched, config=about | {"arms": own}, seed=seed)
     return {name: measure(name, people, ledger, heads) for name in arms}
 
 

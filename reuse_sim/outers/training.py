@@ -42,7 +42,7 @@ class Training(BaseModel):
     off_batch: Annotated[int, Field(gt=0, le=65_536, description="off-distribution questions, likewise")] = 64
     humans_per_step: Annotated[int, Field(gt=0, le=10_000, description="humans asked about in one step")] = 1
     begins: Annotated[
-        float, Field(ge=0, lt=1, description="when questions begin, as share of training; before, it only predicts")
+        float, Field(ge=0, le=1, description="when questions begin, as share of training; before, it only predicts")
     ] = 0.0
     labels: Annotated[
         Literal["teacher", "human"], Field(description="who says what is right on-distribution")

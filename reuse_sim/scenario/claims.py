@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict
 from typing import Annotated, Any
 
@@ -11,7 +13,7 @@ from pydantic import BaseModel, Field, model_validator
 
 from reuse_sim.errors import InputError, nearest
 from reuse_sim.plugins import STRICT
-from reuse_sim.record import Band, Expectation
+from reuse_sim.record import Band, Expectation, Metric
 from reuse_sim.scenario.reading import Document, Key, shown
 
 UNKNOWN = "an unknown key"
@@ -48,7 +50,13 @@ class Claim(BaseModel):
     metric: str
     arm: str
     minus: Annotated[str | None, Field(description="an arm whose figure is subtracted, world by world")] = None
-    where: Annotated[dict[str, Any], Field(description="the sweep point, by the dotted paths of swept fields")] = {}
+    where: Annotated[
+        dict[str, Any],
+        Field(description="the sweep point, by the dotted paths of swept fields; at each value of those not named"),
+    ] = {}
+    slope: Annotated[
+        str | None, Field(description="a swept field of numbers: the figure is its slope on it, world by world")
+    ] = None
     supported: Limits
     refuted: Limits | None = None
 
@@ -62,26 +70,29 @@ class Claim(BaseModel):
                 raise ValueError("bands of supported and refuted that do not overlap")
         return self
 
-    def expectation(self, where: Mapping[str, Any]) -> Expectation:
+    def expectation(self, where: Mapping[str, Any], point: Sequence[Any] = ()) -> Expectation:
+        """The claim at one sweep point, `point` having the values of the axes that it is asked at several of."""
         sentence = self.sentence or f"{self.metric} of {self.arm}" + (f" minus {self.minus}" if self.minus else "")
         return Expectation(
-            id=self.id, sentence=sentence, metric=self.metric, arm=self.arm, minus=self.minus, where=where,
-            supported=self.supported.band, refuted=self.refuted and self.refuted.band,
-            claim=None if self.claim is None else str(self.claim),
-        )
+            id="-".join([self.id, *map(slug, point)]), sentence=sentence, metric=self.metric, arm=self.arm,
+            minus=self.minus, where=where, supported=self.supported.band, refuted=self.refuted and self.refuted.band,
+            claim=None if self.claim is None else str(self.claim), over=self.id if point else None, slope=self.slope,
+        )  # fmt: skip
 
 
-def check(claims: Sequence[Claim], metrics: Sequence[str], arms: Sequence[str], axes: Axes, document: Document) -> None:
+def check(
+    claims: Sequence[Claim], metrics: Sequence[Metric], arms: Sequence[str], axes: Axes, document: Document
+) -> None:
     """Raises InputError where a claim of the file cannot be decided by the file's own sweep and arms."""
+    taken: dict[str, int] = {}
+    names, pooled = [m.name for m in metrics], [m.name for m in metrics if m.pooled]
     for i, c in enumerate(claims):
 
         def fault(key: Key, got: str, expected: str, do: str = "", i: int = i) -> InputError:
             return InputError(document.at(("expect", i, *key), key=got == UNKNOWN), got, expected, do)
 
-        if c.id in (ids := [other.id for other in claims[:i]]):
-            raise fault(("id",), shown(c.id), "an id of its own", f"entry {ids.index(c.id)} has it")
-        if c.metric not in metrics:
-            raise fault(("metric",), shown(c.metric), f"one of {', '.join(metrics)}", nearest(c.metric, metrics))
+        if c.metric not in names:
+            raise fault(("metric",), shown(c.metric), f"one of {', '.join(names)}", nearest(c.metric, names))
         for key, arm in (("arm", c.arm), ("minus", c.minus)):
             if arm is not None and arm not in arms:
                 raise fault((key,), shown(arm), f"one of the arms {', '.join(arms)}", nearest(arm, arms))
@@ -93,31 +104,55 @@ def check(claims: Sequence[Claim], metrics: Sequence[str], arms: Sequence[str], 
                 raise fault(("where", path), UNKNOWN, known, nearest(path, axes))
             if position(value, axes[path]) is None:
                 raise fault(("where", path), shown(value), f"one of the sweep's {shown(list(axes[path]))}")
-        # Several points under one claim would be several figures for one world.
-        missing = [path for path, values in axes.items() if len(values) > 1 and path not in c.where]
-        if missing:
-            raise fault(("where",), "more than one sweep point", f"a value for each of {', '.join(missing)}")
+        if c.slope is not None:
+            _check_slope(c, axes, pooled, fault)
+        for name in dict.fromkeys([c.id, *(e.id for e in settle([c], axes, axes)[0])]):
+            if name in taken:
+                raise fault(("id",), shown(name), "an id of its own", f"entry {taken[name]} has it")
+            taken[name] = i
+
+
+def _check_slope(c: Claim, axes: Axes, pooled: Collection[str], fault: Callable[..., InputError]) -> None:
+    numbers = [p for p, values in axes.items() if len(values) > 1 and all(type(v) in (int, float) for v in values)]
+    if c.slope not in numbers:
+        known = f"one of {', '.join(numbers)}" if numbers else "none, for nothing is"
+        raise fault(("slope",), shown(c.slope), f"a field swept over two numbers or more: {known}")
+    if c.slope in c.where:
+        raise fault(("where", c.slope), shown(c.where[c.slope]), "nothing, for the slope is over all its values")
+    if c.metric in pooled:
+        raise fault(("metric",), shown(c.metric), "a metric that has a value in each world, to have a slope")
 
 
 def settle(claims: Sequence[Claim], axes: Axes, canonical: Axes) -> tuple[tuple[Expectation, ...], tuple[str, ...]]:
-    """The claims that `axes` still pin to one sweep point, and the ids of the others.
+    """The claims at their sweep points, and the ids of those whose point is not among `axes` any more.
 
-    `canonical` holds the swept values as validated, in the order of `axes`.
+    A claim that does not name a swept field is asked at each of its values. `canonical` holds the swept values as
+    validated, in the order of `axes`.
     """
     kept, left_out = [], []
     for c in claims:
-        found = {path: position(value, axes[path]) for path, value in c.where.items()}
-        open_axes = [path for path, values in axes.items() if len(values) > 1 and path not in c.where]
-        if open_axes or None in found.values():
+        named = {path: position(value, axes[path]) for path, value in c.where.items()}
+        if None in named.values() or (c.slope and len(axes[c.slope]) < 2):
             left_out.append(c.id)
-        else:
-            kept.append(c.expectation({path: canonical[path][i] for path, i in found.items() if i is not None}))
+            continue
+        ways = [[named[p]] if p in named else [0] if p == c.slope else range(len(values)) for p, values in axes.items()]
+        several = [p for p, values in axes.items() if p not in named and len(values) > 1 and p != c.slope]
+        for places in itertools.product(*ways):
+            at = {p: i for p, i in zip(axes, places, strict=True) if i is not None and (p in named or p in several)}
+            kept.append(c.expectation({p: canonical[p][i] for p, i in at.items()}, [axes[p][at[p]] for p in several]))
     return tuple(kept), tuple(left_out)
 
 
 def thresholds(e: Expectation) -> dict[str, Any]:
     """What decides a claim, as plain values: all but its words."""
-    return {k: v for k, v in asdict(e).items() if k not in ("sentence", "claim")}
+    found = {k: v for k, v in asdict(e).items() if k not in ("sentence", "claim", "over")}
+    return {k: v for k, v in found.items() if k != "slope" or v is not None}
+
+
+def slug(value: Any) -> str:
+    """A swept value as part of an id: `4`, `0.05`, `wave`; of a plug-in its name and options."""
+    plain = value.values() if isinstance(value, dict) else value if isinstance(value, list) else [value]
+    return re.sub(r"[^\w.-]+", "_", "_".join(map(str, plain))).strip("_")
 
 
 def position(value: Any, values: Sequence[Any]) -> int | None:

@@ -196,7 +196,7 @@ def _load(document: Document, settings: Sequence[Override], smoke: bool) -> Scen
     grid = tuple(forms.grid(form, module.Config, document, HEAD, getattr(module, "SHARED", ())))
     for params, arms in grid:
         _fits(module, arms, params, document)
-    claims.check(common.expect, [m.name for m in module.METRICS], list(form.arms), written.values, document)
+    claims.check(common.expect, module.METRICS, list(form.arms), written.values, document)
     axes = forms.canonical_axes(form, [params for params, _ in grid])
     expect, left_out = claims.settle(common.expect, form.values, axes)
     seeds = tuple(range(common.first_seed, common.first_seed + common.seeds))

@@ -13,7 +13,8 @@ from pydantic import ValidationError
 from reuse_sim.artifacts import Store
 from reuse_sim.errors import InputError
 from reuse_sim.experiments import human_beyond_sgd
-from reuse_sim.experiments.human_beyond_sgd import agree, compared, scan, summary
+from reuse_sim.experiments.beyond import scan
+from reuse_sim.experiments.human_beyond_sgd import agree, compared, summary
 from reuse_sim.record import Measured
 from reuse_sim.rng import stream
 

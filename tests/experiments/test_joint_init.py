@@ -11,9 +11,10 @@ from pydantic import ValidationError
 
 from reuse_sim.artifacts import Store
 from reuse_sim.errors import InputError, Refusal
-from reuse_sim.experiments import joint_init
-from reuse_sim.experiments.joint_init import DECIDING, label, linear_excess, rank_correlation, summary
+from reuse_sim.experiments import joint_init, starts
+from reuse_sim.experiments.joint_init import rank_correlation, summary
 from reuse_sim.experiments.started import Scene, information, rounded_bits
+from reuse_sim.experiments.starts import DECIDING, label, linear_excess
 from reuse_sim.rng import stream
 
 ARM = {"world": {"use": "radius", "sines": 1}, "width": 1, "efforts": [1, 2, 4], "batch": 4, "questions": 10,
@@ -126,7 +127,7 @@ def test_a_start_without_a_code_is_told(tmp_path, monkeypatch) -> None:
     def never(theta, sd, distortion, tolerance, weighting):
         raise InputError("tolerance", tolerance, "more than there is")
 
-    monkeypatch.setattr(joint_init.quantised, "shortest", never)
+    monkeypatch.setattr(starts.quantised, "shortest", never)
     found = joint_init.cell({"one": config()}, 0, Store(tmp_path))["one"]
     assert found.metrics["ledger/init_share_at_5"] is None and "got 0.05; expected more than there is" in found.reason
 

@@ -248,7 +248,7 @@ def test_human_labels_are_all_that_is_told_where_the_human_labels(monkeypatch):
 def test_a_model_that_is_not_asked_yet_learns_the_human_alone():
     room, told = room_of()
     late = taught(room, told, begins=0.5, steps=10)
-    unasked = taught(room, told, begins=0.99, steps=10)
+    unasked = taught(room, told, begins=1.0, steps=10)
     always = taught(room, told, steps=10)
     assert not torch.equal(late, always) and not torch.equal(late, unasked)
     # Until then whoever says what is right says it to nobody.

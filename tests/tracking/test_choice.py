@@ -44,6 +44,29 @@ def test_every_world_is_a_dot_in_the_panel_of_its_start(paid, tmp_path):
     assert {p.name for p in tmp_path.iterdir()} == {"x-choice.svg", "x-choice.png"}
 
 
+def test_a_sweep_over_slots_has_a_line_for_each(paid, tmp_path):
+    header, records = paid
+    arms = {
+        **ARMS, "learned": {"start": "direct", "reward": "own", "slot": "learned", "joint": True},
+        "stopped": {"start": "copy_cold", "reward": "none", "slot": "learned", "joint": False},
+        "other": {"start": "direct", "reward": "own", "slot": "of another kind"},
+    }  # fmt: skip
+    header = dataclasses.replace(header, arms=tuple(arms), resolved={"points": [{"arms": arms}]})
+    records = [dataclasses.replace(r, arm=arm) for r in records if r.arm == "cold" for arm in arms]
+    found = choice.panels(header)
+    assert list(found) == ["copy_cold", "direct", "direct/learned", "copy_cold/stopped"]
+    assert found["direct/learned"] == {"own": "learned"} and found["copy_cold/stopped"] == {"none": "stopped"}
+    drawn = choice.draw(header, records)
+    shown = [ax.get_visible() for ax in drawn.axes]
+    assert shown == [True, True, False, True, True, False]
+    assert [ax.get_ylabel().partition("\n")[0] for ax in drawn.axes[::2]] == [choice.SLOTS[k] for k in
+                                                                            ("given", "learned", "stopped")]
+    dots = [sum(len(c.get_offsets()) for c in ax.collections if c.get_zorder() == 3) for ax in drawn.axes if
+            ax.get_visible()]  # fmt: skip
+    assert dots == [6, 3, 3, 3]
+    assert choice.write(header, records, tmp_path) == "choice"
+
+
 def test_other_sweeps_have_none(paid, make_sweep, tmp_path):
     header, records = paid
     without = dataclasses.replace(header, resolved={"points": [{"arms": {}}]})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,28 @@ def test_a_project_gets_its_page(make_sweep, make_records, tmp_path):
     assert re.search(r"- \[made_up\]\(results/made_up.md\) supported: reuse 0\.\d\d \[", text)
     assert "1 figure on fewer worlds than asked" in text and "**Too few worlds.**" in text
     assert text.count("\n## ") == len(LIST)
+
+
+def test_a_claim_over_a_sweep_is_one_line_and_a_figure_for_each_point(make_sweep, make_records, tmp_path):
+    one, null = make_sweep().expect
+    points = [replace(one, id=f"reuse-{b}", over="reuse", where={"leak.bits": b}) for b in (2, 8)]
+    sweep = make_sweep(axes={"leak.bits": [2, 8]}, expect=(*points, replace(null, where={"leak.bits": 2})))
+    page = report.write(sweep, make_records(sweep), tmp_path, docs=True).read_text()
+    assert page.count("**reuse** (claim 5)") == 1 and "**supported** 0." in page
+    found = claims.rows(tmp_path)
+    assert [r.id for r in found] == ["reuse at bits = 2", "reuse at bits = 8"]
+    for r, said in zip(found, verdicts(sweep, make_records(sweep)), strict=False):
+        assert (r.verdict, r.n) == (said["verdict"], said["n"])
+        assert (r.value, r.low, r.high) == pytest.approx((said["value"], said["low"], said["high"]), abs=0.005)
+
+
+def test_a_claim_may_ask_for_more_worlds_and_be_refuted_by_one_figure():
+    assert claims.verdict({"id": "14", "kind": "M", "worlds": 17}, [row(n=16)]) == "too few worlds"
+    assert claims.verdict({"id": "14", "kind": "M", "worlds": 17}, [row(n=17)]) == "supported"
+    found = [row(), row("refuted"), row("undecided")]
+    assert claims.verdict({"id": "7", "kind": "M"}, found) == "mixed"
+    assert claims.verdict({"id": "7", "kind": "M", "refuted_by": "one"}, found) == "refuted"
+    assert claims.verdict({"id": "7", "kind": "M", "refuted_by": "one"}, [row(), row("refuted", n=3)]) == "supported"
 
 
 @pytest.mark.parametrize(("found", "said"), [
