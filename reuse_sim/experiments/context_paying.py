@@ -18,8 +18,8 @@ from reuse_sim.experiments.interview import Interview, whose
 from reuse_sim.experiments.scene import Scene
 from reuse_sim.inheritance import figures
 from reuse_sim.remedies import chains, shown, swap
-from reuse_sim.remedies.heads import bits, misfit_nats
 from reuse_sim.remedies.adam import CLIP
+from reuse_sim.remedies.heads import bits, misfit_nats
 from reuse_sim.remedies.reward import WARM
 from reuse_sim.remedies.shown import Condition, Heads
 from reuse_sim.rng import stream, streams
@@ -33,7 +33,7 @@ SLACK_OF_TOLERANCE = 1.1
 """The tolerance, as a multiple of the training humans' own error."""
 FRESH = 256
 """Humans from the prior that a trained outer is shown, to see whether it agrees with them."""
-TEACHERS, OF_F = 2, 6
+TEACHERS, OF_F = 2, 4
 """Teachers whose specialness stands for that of all, and how much more effort it gets than that of a head."""
 
 

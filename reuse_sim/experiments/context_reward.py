@@ -34,13 +34,14 @@ METHOD = (
     "loss, in nats and averaged over humans, is the misfit of its answers to the labels on 64 named questions and on "
     "fresh ones, the squared error of the predicted human answers, and, where rewarded, log Z: the log of the share "
     "of humans, under the initialisation prior, that agree on the named questions with what the head answers when "
-    "shown them. Errors are relative to the tolerance and weigh 64; misfits count only what is beyond it. The "
-    "tolerance is 1.1 times the humans' mean error. The gradient of log Z is averaged over other humans, persistent "
-    "Hamiltonian chains that follow the head; there, errors beyond twice the tolerance count by their logarithm. The "
-    "shuffled control holds the head's answers against the humans' in a fixed wrong order of the questions. All arms "
-    "of a world share every random stream. Measured are humans that were held out, their siblings (private) and "
-    "repaired twins (total) put in their place. The ledger has no price on the outer, whom all humans share: f by a "
-    "head that is shown which of G teachers costs log₂ G bits less S, a copy its misfit."
+    "shown them. Some arms charge that the humans asked about agree as well. Errors are relative to the tolerance and "
+    "weigh 64; misfits count only what is beyond it. The tolerance is 1.1 times the humans' mean error. The gradient "
+    "of log Z is averaged over other humans, persistent Hamiltonian chains that follow the head; there, errors beyond "
+    "twice the tolerance count by their logarithm. The shuffled control holds the head's answers against the humans' "
+    "in a fixed wrong order of the questions. All arms of a world share every random stream. Measured are humans that "
+    "were held out, their siblings (private) and repaired twins (total) put in their place. The ledger has no price on "
+    "the outer, whom all humans share: f by a head that is shown which of G teachers costs log₂ G bits less S, a copy "
+    "its misfit."
 )  # fmt: skip
 
 OUTER = ("inheritance/causal_private", "inheritance/causal_total", "inheritance/contrast", "inheritance/gap_recovered",

@@ -118,6 +118,15 @@ def test_the_ledger_is_of_the_labels_and_adds_up(tmp_path, monkeypatch) -> None:
         assert m["choice/against_ledger"] == (float(follows == (m["ledger/difference_bits"] > 0)) if sure else None)
 
 
+def test_humans_that_must_agree_do(tmp_path) -> None:
+    """The condition's questions are then held to the human's answers as well, which are others than the truth."""
+    either = {"free": arms("none", steps=300)["none"], "meets": arms("none", steps=300, meets=True)["none"]}
+    found = context_reward.cell(either, SEED, Store(tmp_path))
+    place_of = {name: m.metrics for name, m in found.items()}
+    assert place_of["meets"]["choice/agrees_trained"] >= place_of["free"]["choice/agrees_trained"]
+    assert place_of["meets"]["outer/on_fit"] != place_of["free"]["outer/on_fit"]
+
+
 def test_what_would_say_nothing_is_refused(tmp_path) -> None:
     poor = {"use": "descent", "width": 3, "steps": 1, "rate": 0.001}
     with pytest.raises(Refusal, match="does not fail"):
@@ -128,8 +137,8 @@ def test_what_would_say_nothing_is_refused(tmp_path) -> None:
         context_reward.check(arms("none", world={"use": "spurious"}))
     with pytest.raises(InputError, match="hidden layer"):
         context_reward.check(arms("none", human={"use": "descent", "width": 3, "depth": 2}))
-    for wrong in ({"reward": "none", "since": 0.5}, {"sees": "nothing"}):
-        with pytest.raises(ValidationError, match="reward"):
+    for wrong in ({"reward": "none", "since": 0.5}, {"sees": "nothing"}, {"labels": "human", "meets": True}):
+        with pytest.raises(ValidationError, match="reward|meets"):
             Config.model_validate_json(json.dumps(ARM | wrong))
 
 
