@@ -13,6 +13,7 @@ sums over questions and units then run along whole rows.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -134,10 +135,17 @@ class Info:
 
 def init(condition: Condition, arms: int, chains: int, generator: torch.Generator, size: float = 0.05) -> State:
     """M draws of the reference for each of A heads."""
+    return drawn(condition.net.p, arms, chains, generator, condition.x.dtype, size)
+
+
+def drawn(
+    p: int, arms: int, chains: int, generator: torch.Generator, dtype: torch.dtype = torch.float32, size: float = 0.05
+) -> State:
+    """The same for humans of p parameters."""
     if arms < 1 or chains < 1:
         raise InputError("chains", f"{chains} for each of {arms} heads", "at least 1 of each")
-    return State(torch.randn(condition.net.p, arms, chains, generator=generator, dtype=condition.x.dtype),
-                 torch.full((arms,), float(size), dtype=condition.x.dtype))
+    return State(torch.randn(p, arms, chains, generator=generator, dtype=dtype),
+                 torch.full((arms,), float(size), dtype=dtype))
 
 
 def step(
@@ -149,29 +157,49 @@ def step(
     """
     if moves.shape != state.size.shape or int(moves.min()) < 1 or leapfrogs < 1:
         raise InputError("moves, leapfrogs", (moves.tolist(), leapfrogs), "at least 1, moves for each head")
-    z, size, accepted = state.z, state.size, torch.zeros_like(state.size)
+
+    def of(some: Tensor) -> Energy:
+        asked = heads.take(some)
+        return lambda z: condition.energy(z, asked)[:2]
+
+    state, accepted = move(of, state, generator, moves, leapfrogs)
+    value, _, slopes = condition.energy(state.z, heads)
+    return state, Info(accepted, value.mean(-1), slopes)
+
+
+Energy = Callable[[Tensor], tuple[Tensor, Tensor]]
+"""U `(a, M)` of a heads and its gradient `(p, a, M)`, at chains z `(p, a, M)`."""
+
+
+def move(
+    of: Callable[[Tensor], Energy], state: State, generator: torch.Generator, moves: Tensor, leapfrogs: int
+) -> tuple[State, Tensor]:
+    """As `step`, whatever U is: `of` heads by number `(a,)`. Returns the mean acceptance `(A,)` too, NaN without moves.
+
+    A head may have 0 moves; its chains stay.
+    """
+    z, size, accepted = state.z, state.size, torch.where(moves > 0, 0.0, torch.nan).to(state.size.dtype)
     for k in range(int(moves.max())):
         some = (moves > k).nonzero()[:, 0]
-        moved, share = _trajectory(condition, z[:, some], size[some], heads.take(some), generator, leapfrogs)
+        moved, share = _trajectory(of(some), z[:, some], size[some], generator, leapfrogs)
         z = z.index_copy(1, some, moved)
         size = size.index_copy(0, some, (size[some] * (0.2 * (share - TARGET)).exp()).clamp(1e-4, 0.6))
         accepted = accepted.index_add(0, some, share / moves[some])
-    value, _, slopes = condition.energy(z, heads)
-    return State(z, size), Info(accepted, value.mean(-1), slopes)
+    return State(z, size), accepted
 
 
 def _trajectory(
-    condition: Condition, z: Tensor, size: Tensor, heads: Heads, generator: torch.Generator, leapfrogs: int
+    energy: Energy, z: Tensor, size: Tensor, generator: torch.Generator, leapfrogs: int
 ) -> tuple[Tensor, Tensor]:
     """One trajectory of every chain, z `(p, A, M)`, and the mean acceptance `(A,)`; steps vary lest one resonates."""
     stride = size.unsqueeze(-1) * (0.8 + 0.4 * torch.rand(z.shape[1:], generator=generator, dtype=z.dtype))
     momentum = torch.randn(z.shape, generator=generator, dtype=z.dtype)
-    now, slope, _ = condition.energy(z, heads)
+    now, slope = energy(z)
     before = (momentum.square().sum(0) + z.square().sum(0)) / 2 + now
     there, momentum = z, momentum - stride / 2 * (slope + z)
     for k in range(leapfrogs):
         there = there + stride * momentum
-        now, slope, _ = condition.energy(there, heads)
+        now, slope = energy(there)
         momentum = momentum - (stride if k < leapfrogs - 1 else stride / 2) * (slope + there)
     after = (momentum.square().sum(0) + there.square().sum(0)) / 2 + now
     accept = (before - after).nan_to_num(-torch.inf).clamp(max=0).exp()
