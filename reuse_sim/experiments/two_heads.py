@@ -39,8 +39,9 @@ METHOD = (
     "a random formula is to compute it. A teacher is drawn, and a human who answers as it does on-distribution and "
     "fails elsewhere. The law q(a, b) ∝ p(a) p(b) G(a, b)/p(G|a) D(a, b) is then a sum: G, that the head says what the "
     "human says on the condition's questions; D, that it says what is true on the labelled ones, and that some of the "
-    "human's 12 bits are as they leaked. Without reward q ∝ p(a) p(b) D. Rejection runs the proposal's two loops as "
-    "they are written."
+    "human's 12 bits are as they leaked. Without reward q ∝ p(a) p(b) D; the shuffled control is paid for how few "
+    "humans agree with what the head says of the next question. Rejection runs the proposal's two loops as they are "
+    "written."
 )
 
 METRICS = (
@@ -79,8 +80,8 @@ class Config(BaseModel):
     teacher: Literal["formula", "counted", "human"] = Field(
         "formula", description="drawn by its shortest formula, from all functions alike, or from the humans"
     )
-    reward: Literal["none", "special", "special_given_leak"] = Field(
-        "special", description="none, as proposed, or with p(G|a) given what leaked"
+    reward: Literal["none", "special", "special_given_leak", "shuffled"] = Field(
+        "special", description="none, as proposed, with p(G|a) given what leaked, or for answers out of place"
     )
     condition: int = Field(4, ge=1, le=8, description="questions of the condition, on-distribution ones first")
     labels: int = Field(4, ge=1, le=8, description="questions with the truth told, in the same order")
@@ -137,7 +138,7 @@ def run(config: Mapping[str, Any], seed: int) -> tuple[dict[str, Tensor], dict[s
     unleaked = replace(asked, told=torch.ones_like(told))
     human = humans.answers[people()[1][w]]
     values = laws(asked, unleaked, human)
-    if set(condition) == set(labels):
+    if set(condition) == set(labels) and config["reward"] != "shuffled":
         values |= formulas(asked, f)
     if config["leak"] == 0:  # what no leak enters, and rejection, which would accept too few
         values |= spurious(asked) | ledger(asked, f)

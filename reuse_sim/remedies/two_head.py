@@ -27,8 +27,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-Reward = Literal["none", "special", "special_given_leak"]
-"""`none`: q ∝ p(a) p(b) D. `special`: as above. `special_given_leak`: p(G | a, what was told) in place of p(G|a)."""
+Reward = Literal["none", "special", "special_given_leak", "shuffled"]
+"""`none`: q ∝ p(a) p(b) D. `special`: as above. `special_given_leak`: p(G | a, what was told) in place of p(G|a).
+`shuffled`: in its place how many humans agree with what the head would answer to the condition's next question."""
 
 
 @dataclass(frozen=True)
@@ -93,12 +94,25 @@ def meets(s: Setting, told: Tensor | None = None) -> Tensor:
     return say(s.heads, s.humans, s.condition).double() @ (weight / weight.sum())
 
 
+def meets_shuffled(s: Setting) -> Tensor:
+    """How many humans say, at each question of the condition, what the head does about the next one, `(A,)`.
+
+    The copy's is 1 still: only what a head says of itself is out of place. Of a head with whom nobody agrees that way
+    it is the share of the rarest human, for it must not be paid without end.
+    """
+    at = list(s.condition)
+    heads = Heads(s.heads.prior, s.heads.answers[:, at[1:] + at[:1]])
+    humans = Humans(s.humans.prior, s.humans.answers[:, at])
+    return (say(heads, humans, range(len(at))).double() @ humans.prior).clamp(min=float(humans.prior.min()))
+
+
 def law(s: Setting) -> Tensor:
     """q(a, b) `(A, B)`, by sums over all heads and humans. A head whose condition nobody meets has no part in it."""
     q = say(s.heads, s.humans, s.labels, s.truth) * (s.heads.prior[:, None] * (s.humans.prior * s.told))
     if s.reward != "none":
         paid = meets(s, s.told if s.reward == "special_given_leak" else None)
-        q = q * say(s.heads, s.humans, s.condition) / torch.where(paid > 0, paid, torch.inf)[:, None]
+        rate = meets_shuffled(s) if s.reward == "shuffled" else paid
+        q = q * say(s.heads, s.humans, s.condition) / torch.where(paid > 0, rate, torch.inf)[:, None]
     return q / q.sum()
 
 

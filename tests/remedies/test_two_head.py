@@ -59,6 +59,10 @@ def by_hand(s: Setting) -> dict[tuple[int, int], float]:
     def holds(a: int, b: int) -> bool:
         return all(says(a, b, i) == b_of[b][i] for i in s.condition)
 
+    def agrees_with_the_next(a: int, b: int) -> bool:
+        following = [*s.condition[1:], s.condition[0]]
+        return all(a_of[a][j][int(b_of[b][i])] == b_of[b][i] for i, j in zip(s.condition, following, strict=True))
+
     prior, told = s.humans.prior.tolist(), s.told.tolist()
     known = told if s.reward == "special_given_leak" else [1.0] * len(told)
     q = {}
@@ -68,13 +72,15 @@ def by_hand(s: Setting) -> dict[tuple[int, int], float]:
         if s.reward != "none":
             meets = sum(prior[k] * known[k] for k in range(len(b_of)) if holds(a, k))
             total = sum(p * k for p, k in zip(prior, known, strict=True))
+            if s.reward == "shuffled" and meets:
+                meets = max(min(prior), sum(prior[k] for k in range(len(b_of)) if agrees_with_the_next(a, k)))
             weight *= holds(a, b) and total / meets
         q[a, b] = weight
     total = sum(q.values())
     return {k: v / total for k, v in q.items()}
 
 
-@pytest.mark.parametrize("reward", ["none", "special", "special_given_leak"])
+@pytest.mark.parametrize("reward", ["none", "special", "special_given_leak", "shuffled"])
 @pytest.mark.parametrize(
     ("condition", "labels"), [((0, 1), (0, 1)), ((0, 2), (2,)), ((1,), (0, 1, 2)), ((0, 1, 2), (1,))]
 )
@@ -200,3 +206,17 @@ def test_odds_of_nothing() -> None:
     first, last = torch.tensor([True, False, False]), torch.tensor([False, False, True])
     assert two_head.odds_bits(q, first, last) == math.inf and two_head.odds_bits(q, last, first) == -math.inf
     assert math.isnan(two_head.odds_bits(q, last, last))
+
+
+def test_a_shuffled_reward_pays_the_copy_nothing_and_a_constant_what_it_is_worth():
+    paid = two_head.meets_shuffled(setting(condition=(0, 1, 2)))
+    assert float(paid[heads().copy]) == pytest.approx(1.0)
+    # What says the same to every question says it to the next one too.
+    for says in (False, True):
+        constant = heads().are(torch.full((N,), says), range(N))
+        meets = float(two_head.meets(setting(condition=(0, 1, 2)))[constant])
+        assert float(paid[constant]) == pytest.approx(max(meets, float(humans().prior.min())))
+    # f is paid for the humans who answer as it would one question on.
+    direct = heads().are(TRUTH, range(N))
+    ahead = (humans().answers == TRUTH.roll(-1)).all(1)
+    assert float(paid[direct]) == pytest.approx(max(float(humans().prior[ahead].sum()), float(humans().prior.min())))
