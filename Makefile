@@ -12,7 +12,7 @@ PYTHON ?= $(firstword $(foreach p,python3 python3.13 python3.12 python3.11,\
 export MLFLOW_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := true
 
-.PHONY: help run test slow check lint types docs results install clean
+.PHONY: help run test slow check lint types docs results quick install clean
 
 help:
 	@echo "make run      install what is needed and run $(SCENARIO) (another: make run SCENARIO=FILE)"
@@ -21,6 +21,7 @@ help:
 	@echo "make check    the gate: ruff, pyright, fast tests, strict docs build"
 	@echo "make docs     docs/_build/html/index.html"
 	@echo "make results  run every scenario at full size and rewrite docs/results"
+	@echo "make quick    run every scenario on three worlds, as many at a time as there are cores (some: RESULTS='FILES')"
 	@echo "make clean    remove .venv, the built docs and caches; runs/ and mlflow.db stay"
 
 run: $(STAMP)
@@ -47,6 +48,10 @@ docs: $(STAMP)
 results: $(STAMP)
 	@for file in $(RESULTS); do \
 		$(BIN) -m reuse_sim run $$file && $(BIN) -m reuse_sim report $$(basename $$file .yaml) || exit; done
+
+# A scenario to a core: three worlds of one would leave every second core idle for a third of the time.
+quick: $(STAMP)
+	@printf '%s\n' $(RESULTS) | xargs -P $$(getconf _NPROCESSORS_ONLN) -n 1 $(BIN) -m reuse_sim run --seeds 3 --workers 1 --no-track
 
 install: $(STAMP)
 
