@@ -38,6 +38,8 @@ def test_a_human_who_does_not_fail_is_counted_and_outers_are_not_trained_on_it(t
 def test_strength_is_a_dial(tmp_path):
     found = people.cell(arms(near={"strength": 0.5}, far={"strength": 2.0}), 0, Store(tmp_path))
     fits = [found[name].metrics["human/off_fit"] for name in ("near", "far")]
+    lost = [found[name].metrics["human/fit_lost"] for name in ("near", "far")]
+    assert lost[1] - lost[0] == pytest.approx(fits[0] - fits[1])
     assert fits[0] > fits[1] and found["near"].metrics["human/on_fit"] == pytest.approx(
         found["far"].metrics["human/on_fit"]
     )
