@@ -14,8 +14,9 @@ from reuse_sim import scenario
 FILES = sorted((Path(__file__).parents[1] / "scenarios").glob("*.yaml"))
 
 
-LONG = ("specialness_calibration", "worlds")
-"""Whose smoke form, all estimators and all worlds, takes more than ten seconds."""
+LONG = ("specialness_calibration", "worlds", "specialness_human", "joint_init_recovery", "fresh_human_outer",
+        "specialness_vs_teacher", "exact_two_head", "exact_linear_gaussian", "specialness_radius_quick")  # fmt: skip
+"""Whose smoke form takes four seconds or more."""
 
 
 @pytest.mark.parametrize(

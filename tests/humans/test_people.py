@@ -46,6 +46,7 @@ def test_humans_share_the_teachers_out_among_them(teachers, different):
     assert world.theta_siblings.shape[:3] == (2, 3, 2)  # held-out humans are the measured ones
 
 
+@pytest.mark.slow
 def test_a_human_learns_its_teacher_and_a_repaired_twin_mends_off_distribution():
     """The stuck human of the merged-neurons world: right on-distribution, wrong off it, and mended by its twin."""
     world, human = merged_neurons.build(d=12), descent.build(width=12, steps=800)

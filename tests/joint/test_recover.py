@@ -54,6 +54,7 @@ def test_what_is_not_reached_says_so_and_keeps_the_nearest() -> None:
     assert found.flops(1.0).tolist() == [[10 * PASSES + 1] * 3]
 
 
+@pytest.mark.slow
 def test_another_start_of_a_network_is_learned() -> None:
     net, g = Mlp((2, 3, 1)), stream(0, "x")
     x = torch.randn(40, 16, 2, generator=g, dtype=torch.float64)

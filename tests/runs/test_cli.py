@@ -65,6 +65,7 @@ def test_help_answers_in_a_fifth_of_the_time_of_importing_torch(start):
     assert best("-m", "reuse_sim", "--help") < best("-c", "import torch") / 5
 
 
+@pytest.mark.slow
 def test_fresh_processes_print_one_same_object_and_nothing_else(cli, project):
     found = []
     for workers in ("1", "2"):
