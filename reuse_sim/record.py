@@ -225,8 +225,8 @@ def slope_figure(
     """
     arms = [{(r.seed, float(r.params[axis])): r.metrics.get(metric.name) for r in arm}
             for arm in ((records,) if minus is None else (records, minus))]  # fmt: skip
-    told = {k: [arm.get(k) for arm in arms] for k in arms[0]}
-    values = {k: v[0] - sum(v[1:]) for k, v in told.items() if None not in v}
+    told = {k: [y for arm in arms if (y := arm.get(k)) is not None] for k in arms[0]}
+    values = {k: v[0] - sum(v[1:]) for k, v in told.items() if len(v) == len(arms)}
     places, seeds = sorted({x for _, x in told}), sorted({s for s, _ in told})
     whole = [s for s in seeds if all((s, x) in values for x in places)] if len(places) > 1 else []
     return t_interval([linear_regression(places, [values[s, x] for x in places]).slope for s in whole])
