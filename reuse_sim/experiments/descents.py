@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from pydantic import BaseModel, Field
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from reuse_sim import specialness
 from reuse_sim.artifacts import Stored
+from reuse_sim.errors import InputError
 from reuse_sim.inheritance.observed import r_squared
 from reuse_sim.nets import Mlp
 from reuse_sim.plugins import STRICT
@@ -29,6 +30,12 @@ FAILURES = {"share": path_failures.share_bits, "cosine": path_failures.cosine_bi
             "gaussian": path_failures.gaussian_bits}  # fmt: skip
 CURVED = 4
 """Descents of which the curvature is taken."""
+
+
+Tolerances = Annotated[
+    dict[int, Annotated[float, Field(gt=0)]],
+    Field(description="the largest C that counts as consistent, by the human's width"),
+]
 
 
 class Learner(BaseModel):
@@ -49,6 +56,24 @@ class Separate(BaseModel):
     model_config = STRICT
     method: str = "smc"
     effort: float = Field(default=1.0, gt=0, le=1000)
+
+
+def net_of(arm: Any) -> Mlp:
+    """The human's architecture; `arm` is a configuration with a world, a human and tolerances."""
+    return arm.human.build().net(arm.world.build())
+
+
+def tolerance_of(arm: Any) -> float:
+    """The tolerance for humans of this width."""
+    return arm.tolerances[net_of(arm).sizes[1]]
+
+
+def check_tolerances(arms: Mapping[str, Any]) -> None:
+    """Raises InputError where a human's width has no tolerance."""
+    for name, arm in arms.items():
+        width = net_of(arm).sizes[1]
+        if width not in arm.tolerances:
+            raise InputError(f"arm {name}: tolerances", sorted(arm.tolerances), f"one for width {width}")
 
 
 def train_people(config: Mapping[str, Any], seed: int) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
-from pydantic import BaseModel, Field, field_validator
+from pydantic import BaseModel, Field
 
 from reuse_sim import specialness
 from reuse_sim.artifacts import Store
@@ -18,16 +18,19 @@ from reuse_sim.errors import InputError, Refusal
 from reuse_sim.experiments.descents import (
     Learner,
     Separate,
+    Tolerances,
+    check_tolerances,
     found_bits,
     learn,
+    net_of,
     reached,
     restart,
     sample,
     sample_given,
+    tolerance_of,
     train_people,
     walk,
 )
-from reuse_sim.nets import Mlp
 from reuse_sim.plugins import STRICT, Plugin, plugin
 from reuse_sim.record import Measured, Metric
 from reuse_sim.specialness import path_curvature
@@ -103,26 +106,17 @@ class Config(BaseModel):
     human: Annotated[Plugin, plugin("humans")]
     questions: int = Field(128, ge=2, le=100_000, description="on-distribution questions that C is the mean over")
     watched: int = Field(128, ge=2, le=100_000, description="others, of which the learner knows the human's answers")
-    tolerances: dict[int, float] = Field(description="the largest C that counts as consistent, by the human's width")
+    tolerances: Tolerances
     leak: float = Field(0.0, ge=0, le=1, description="share of the coordinates of θ₂ that are told early")
     path: Plan = Plan()
     learner: Learner = Learner()
     separate: Separate = Separate()
 
-    @field_validator("tolerances")
-    @classmethod
-    def _above_0(cls, tolerances: dict[int, float]) -> dict[int, float]:
-        if not all(t > 0 for t in tolerances.values()):
-            raise ValueError("tolerances above 0")
-        return tolerances
-
 
 def check(arms: Mapping[str, Config]) -> None:
     """Raises InputError where a human's width has no tolerance, or the separate sampler does not exist."""
+    check_tolerances(arms)
     for name, arm in arms.items():
-        width = _net(arm).sizes[1]
-        if width not in arm.tolerances:
-            raise InputError(f"arm {name}: tolerances", sorted(arm.tolerances), f"one for width {width}")
         if arm.separate.method not in specialness.METHODS:
             raise InputError(f"arm {name}: separate.method", arm.separate.method, f"one of {[*specialness.METHODS]}")
 
@@ -134,7 +128,7 @@ def cell(arms: Mapping[str, Config], seed: int, store: Store) -> Mapping[str, Me
 
 def measure(arm: Config, seed: int, store: Store) -> Measured:
     """One arm; what it shares with another is computed once."""
-    about = {k: getattr(arm, k) for k in ("world", "human", "questions", "watched")} | {"tolerance": _tolerance(arm)}
+    about = {k: getattr(arm, k) for k in ("world", "human", "questions", "watched")} | {"tolerance": tolerance_of(arm)}
     people = store.stage("learned human", train_people, config=about, seed=seed)
     if people.values["broken"]:
         raise Refusal(f"the human's training broke: {people.values['broken'][0]}; lower human.rate")
@@ -153,7 +147,7 @@ def measure(arm: Config, seed: int, store: Store) -> Measured:
 
     human = {k: v for k, v in people.values.items() if k != "broken"}
     metrics = human | figures(found, twice, conditional) | found["learner"] | _flops(arm)
-    trouble = doubts(twice, unleaked["free"], human["specialness/consistency"], _tolerance(arm))
+    trouble = doubts(twice, unleaked["free"], human["specialness/consistency"], tolerance_of(arm))
     if 0 < arm.leak < 1 and metrics["specialness/leak_fit"] > FIT:
         trouble.append(f"the learner's fit was {metrics['specialness/leak_fit']:.2f} when the leak was over")
     silent = [m.name for m in METRICS if metrics.get(m.name) is None]
@@ -214,7 +208,7 @@ def memory_bytes(arms: Mapping[str, Config]) -> int:
     """Peak of one cell in float64: walkers' answers with their gradients, and the Hessians of one path."""
 
     def one(c: Config) -> int:
-        net, at_once = _net(c), max(c.path.walkers, 50 * c.learner.count)
+        net, at_once = net_of(c), max(c.path.walkers, 50 * c.learner.count)
         answers = at_once * max(c.questions, c.watched) * 8 * sum(net.sizes)
         return 8 * (answers + 4 * path_curvature.POINTS * net.p**2 + 4 * c.learner.steps * c.learner.count * net.p)
 
@@ -223,16 +217,8 @@ def memory_bytes(arms: Mapping[str, Config]) -> int:
 
 def _flops(arm: Config) -> dict[str, float]:
     """FLOPs: 2 p for an answer, 6 p with its gradient, 12 p for a row of its Hessian."""
-    p, plan, learner = _net(arm).p, arm.path, arm.learner
+    p, plan, learner = net_of(arm).p, arm.path, arm.learner
     learning = 6 * p * learner.steps * arm.watched
     walking = plan.walkers * plan.steps * (6 * p * plan.leapfrogs * arm.watched + END * 2 * p * arm.questions)
     curving = path_curvature.POINTS * (p * 12 * p * arm.questions + 10 * p**3)
     return {"specialness/own_flops_ratio": walking / learning, "specialness/curvature_flops_ratio": curving / learning}
-
-
-def _net(arm: Config) -> Mlp:
-    return arm.human.build().net(arm.world.build())
-
-
-def _tolerance(arm: Config) -> float:
-    return arm.tolerances[_net(arm).sizes[1]]

@@ -16,10 +16,20 @@ from torch import Tensor
 
 from reuse_sim import specialness
 from reuse_sim.artifacts import Store, Stored
-from reuse_sim.errors import InputError, Refusal, nearest
-from reuse_sim.experiments.descents import Scene, Separate, plain, reached, sample, train_people
+from reuse_sim.errors import Refusal, nearest
+from reuse_sim.experiments.descents import (
+    Scene,
+    Separate,
+    Tolerances,
+    check_tolerances,
+    net_of,
+    plain,
+    reached,
+    sample,
+    tolerance_of,
+    train_people,
+)
 from reuse_sim.experiments.free_specialness import AGREE, SMALLEST, WITHIN, mean_bits
-from reuse_sim.nets import Mlp
 from reuse_sim.plugins import STRICT, Plugin, plugin
 from reuse_sim.record import Measured, Metric
 from reuse_sim.rng import stream
@@ -60,16 +70,9 @@ class Config(BaseModel):
     world: Annotated[Plugin, plugin("worlds")]
     human: Annotated[Plugin, plugin("humans")]
     questions: int = Field(128, ge=2, le=100_000, description="on-distribution questions that C is the mean over")
-    tolerances: dict[int, float] = Field(description="the largest C that counts as consistent, by the human's width")
+    tolerances: Tolerances
     method: str = Field("smc", description=f"of `reuse_sim.specialness.METHODS`, or {PROCESS}")
     effort: float = Field(1.0, gt=0, le=100, description="of the method, and of the sampler of S")
-
-    @field_validator("tolerances")
-    @classmethod
-    def _above_0(cls, tolerances: dict[int, float]) -> dict[int, float]:
-        if not all(t > 0 for t in tolerances.values()):
-            raise ValueError("tolerances above 0")
-        return tolerances
 
     @field_validator("method")
     @classmethod
@@ -83,10 +86,7 @@ class Config(BaseModel):
 
 def check(arms: Mapping[str, Config]) -> None:
     """Raises InputError where a human's width has no tolerance."""
-    for name, arm in arms.items():
-        width = _net(arm).sizes[1]
-        if width not in arm.tolerances:
-            raise InputError(f"arm {name}: tolerances", sorted(arm.tolerances), f"one for width {width}")
+    check_tolerances(arms)
 
 
 def cell(arms: Mapping[str, Config], seed: int, store: Store) -> Mapping[str, Measured]:
@@ -96,7 +96,7 @@ def cell(arms: Mapping[str, Config], seed: int, store: Store) -> Mapping[str, Me
 
 def measure(arm: Config, seed: int, store: Store) -> Measured:
     """One arm; the world and its S are computed once for all."""
-    tolerance = arm.tolerances[_net(arm).sizes[1]]
+    tolerance = tolerance_of(arm)
     about = {"world": arm.world, "human": arm.human, "questions": arm.questions, "watched": 2, "tolerance": tolerance}
     people = store.stage("learned human", train_people, config=about, seed=seed)
     if people.values["broken"]:
@@ -167,11 +167,7 @@ def memory_bytes(arms: Mapping[str, Config]) -> int:
     """Peak of one cell in float64: a population of humans and their answers."""
 
     def one(c: Config) -> int:
-        net = _net(c)
+        net = net_of(c)
         return 8 * round(4000 * max(1.0, c.effort)) * (c.questions * 4 * sum(net.sizes) + 8 * net.p)
 
     return max(map(one, arms.values())) + 2**29  # and the libraries themselves
-
-
-def _net(arm: Config) -> Mlp:
-    return arm.human.build().net(arm.world.build())

@@ -70,7 +70,7 @@ def test_every_method_is_asked_about_one_human(tmp_path):
 def test_bad_input():
     with pytest.raises(ValidationError, match="did you mean 'laplace'"):
         config(method="laplase")
-    with pytest.raises(ValidationError, match="tolerances above 0"):
+    with pytest.raises(ValidationError, match="greater than 0"):
         config(tolerances={"3": 0})
     with pytest.raises(InputError, match="one for width 3"):
         search_needed.check({"main": config(tolerances={"4": 1.0})})
