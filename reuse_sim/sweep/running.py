@@ -1,7 +1,7 @@
 """Running a scenario: every cell measured once, in this process or in worker processes.
 
-The unit of scheduling is a seed: all sweep points of a seed go to one worker, in order, since they
-share stored stages. Each cell runs on one compute thread, so its bits do not depend on the number
+The sweep points of a seed go to one worker, in order, since they share stored stages; a worker with nothing
+to do takes over some. Each cell runs on one compute thread, so its bits do not depend on the number
 of workers. A cell that fails does not stop the others.
 """
 
@@ -84,7 +84,7 @@ def run(
 
     Args:
         workers: 1 runs in this process; more in as many spawned processes (a script then needs the
-            usual `if __name__ == "__main__"`). By default one per core, at most one per seed.
+            usual `if __name__ == "__main__"`). By default one per core, at most one per cell.
         command: what repeats this run, for the header.
         on_start: called once with the header and the records' folder, before the first cell.
         on_record: called once per record, in order of finishing, when it is on the disk.
@@ -97,7 +97,7 @@ def run(
     stays).
     """
     cells = scenario.cells()
-    wanted = workers or min(os.cpu_count() or 1, len(scenario.seeds))
+    wanted = workers or min(os.cpu_count() or 1, len(cells))
     fitting = workers_that_fit(scenario, cells, wanted, notice)
     with one_thread(), _signals() as stop:
         sweep = header(scenario, command)

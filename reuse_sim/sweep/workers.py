@@ -1,4 +1,4 @@
-"""Cells in spawned worker processes, one seed to a worker at a time.
+"""Cells in spawned worker processes, one seed to a worker while there are seeds, then points of others' seeds.
 
 Workers never outlive the run: they are killed when it stops, and end themselves when it is killed.
 Killing one is safe at any moment, since stored results are whole or absent.
@@ -11,7 +11,7 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
@@ -30,7 +30,7 @@ _spawn = multiprocessing.get_context("spawn")
 class _Worker:
     process: BaseProcess
     pending: deque[int]
-    """Positions of the cells it was given and has not finished; it is at the first."""
+    """Positions of the cells that are its, and not finished; it is at the first."""
 
 
 def run(
@@ -44,7 +44,8 @@ def run(
     """Yield every cell as it is finished.
 
     Args:
-        seeds: positions of the cells that stay together, in order, per seed.
+        seeds: positions of the cells that stay together, in order, per seed: they share stored stages. A worker
+            for which no seed is left takes the later half of what is left of the longest.
         workers: how many processes at most.
         listening: within it, and only there, a signal may raise.
 
@@ -55,10 +56,10 @@ def run(
     active: dict[Connection, _Worker] = {}
     try:
         while todo or active:
-            while todo and len(active) < workers:
-                connection, worker = _start(scenario)
+            while len(active) < workers and (positions := _next(todo, active.values())):
+                connection, worker = _start(scenario, positions)
                 active[connection] = worker
-                _give(connection, worker, todo.popleft())
+                _give(connection, worker)
             with listening():
                 ready = wait(list(active))
             for connection in ready:
@@ -81,9 +82,10 @@ def run(
                     raise OSError(*content)
                 else:
                     worker.pending.popleft()
-                    if not worker.pending and todo:
-                        _give(connection, worker, todo.popleft())
-                    elif not worker.pending:
+                    worker.pending = worker.pending or _next(todo, active.values())
+                    if worker.pending:
+                        _give(connection, worker)
+                    else:
                         del active[connection]
                         connection.close()  # The worker sees the end and goes.
                         worker.process.join()
@@ -96,22 +98,29 @@ def run(
             worker.process.join()
 
 
-def _start(scenario: Scenario) -> tuple[Connection, _Worker]:
+def _next(todo: deque[deque[int]], active: Iterable[_Worker]) -> deque[int]:
+    """A seed that nobody has begun, else the later half of the most that a worker has before it, else nothing."""
+    if todo:
+        return todo.popleft()
+    longest = max((w.pending for w in active), key=len, default=deque[int]())
+    return deque(reversed([longest.pop() for _ in range(len(longest) // 2)]))
+
+
+def _start(scenario: Scenario, positions: deque[int]) -> tuple[Connection, _Worker]:
     ours, theirs = _spawn.Pipe()
     process = _spawn.Process(target=_work, args=(theirs, scenario.project), daemon=True)
     with _deaf_to_interrupts():
         process.start()
     theirs.close()
-    worker = _Worker(process, deque())
+    worker = _Worker(process, positions)
     with suppress(OSError):  # It may have died already; the next read tells.
         ours.send(scenario)
     return ours, worker
 
 
-def _give(connection: Connection, worker: _Worker, positions: deque[int]) -> None:
-    worker.pending = positions
+def _give(connection: Connection, worker: _Worker) -> None:
     with suppress(OSError):  # It may have died already; the next read tells.
-        connection.send(list(positions))
+        connection.send(worker.pending[0])
 
 
 def _work(connection: Connection, project: Path) -> None:
@@ -130,12 +139,11 @@ def _work(connection: Connection, project: Path) -> None:
 
         while True:
             try:
-                positions = connection.recv()
+                position = connection.recv()
             except EOFError:
                 return
             try:
-                for position in positions:
-                    connection.send(("done", run_cell(scenario, cells[position], notice)))
+                connection.send(("done", run_cell(scenario, cells[position], notice)))
             except OSError as error:
                 if error.errno not in FULL:
                     raise

@@ -20,7 +20,7 @@ from reuse_sim import scenario, sweep
 from reuse_sim.artifacts import write_atomic
 from reuse_sim.errors import InputError
 from reuse_sim.record import RunRecord, from_json, read_records, to_json
-from reuse_sim.sweep import cells, journal, running
+from reuse_sim.sweep import cells, journal, running, workers
 
 
 def run(project: Path, *overrides: str, workers: int = 1, **hooks) -> sweep.Outcome:
@@ -87,6 +87,17 @@ def test_worker_processes_read_and_give_the_same(project):
     assert together.stored == 1  # of the first seed's two cells, the one that did not meet the damage
     assert but_times(together.records) == but_times(alone.records)
     assert seen == [(done, 6) for done in range(7)]
+    assert multiprocessing.active_children() == []
+
+
+def test_a_worker_for_whom_no_seed_is_left_takes_over_later_points(project, monkeypatch):
+    few = ("seeds=1", "sweep.share=[0.2, 0.4, 0.6]")
+    given, seen, start = [], [], workers._start
+    monkeypatch.setattr(workers, "_start", lambda s, positions: given.append(list(positions)) or start(s, positions))
+    together = run(project, *few, workers=8, progress=lambda done, total: seen.append((done, total)))
+    assert given == [[0, 1, 2], [2], [1]]
+    assert seen == [(done, 3) for done in range(4)] and {r.status for r in together.records} == {"ok"}
+    assert but_times(together.records) == but_times(run(project, *few).records)
     assert multiprocessing.active_children() == []
 
 
