@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reuse_sim.rng import stream
-from reuse_sim.specialness import Problem, cases, estimate, standard_normal, subset
+from reuse_sim.specialness import Problem, cases, estimate, levels, standard_normal, subset
 
 
 @pytest.mark.parametrize("case", [
@@ -30,7 +30,7 @@ def test_exact_cases(case: cases.Case) -> None:
 @given(st.lists(st.integers(0, 6), min_size=10, max_size=80), st.floats(0.05, 0.5))
 def test_a_cut_leaves_a_share_strictly_below_whatever_the_ties(values: list[int], share: float) -> None:
     cost = torch.tensor(values).double()
-    cut = subset.threshold(cost, share)
+    cut = levels.threshold(cost, share)
     if cut is None:
         assert len(set(values)) == 1
         return
@@ -43,7 +43,7 @@ def test_a_cut_leaves_a_share_strictly_below_whatever_the_ties(values: list[int]
 @given(st.lists(st.integers(0, 3), min_size=1, max_size=40), st.integers(1, 30), st.integers(0, 2**30))
 def test_places_are_filled_from_their_own_replicate_and_evenly(groups: list[int], size: int, seed: int) -> None:
     group = torch.tensor(groups)
-    chosen = subset.fill(group, 4, size, stream(seed, "fill")).reshape(4, size)
+    chosen = levels.fill(group, 4, size, stream(seed, "fill")).reshape(4, size)
     for g in range(4):
         if g not in groups:
             continue
