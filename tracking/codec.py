@@ -54,8 +54,13 @@ def tags(record: RunRecord) -> dict[str, str]:
 
 
 def params(record: RunRecord) -> dict[str, str]:
-    """Arm, seed and the swept values, and nothing else: they are the columns of the runs table."""
-    return {"arm": record.arm, "seed": str(record.seed)} | {name(k): str(v) for k, v in record.params.items()}
+    """Arm, swept values and seed, and nothing else: they are the columns of the runs table."""
+    return place(record.arm, record.params) | {"seed": str(record.seed)}
+
+
+def place(arm: str, point: Mapping[str, Any]) -> dict[str, str]:
+    """Arm and swept values as MLflow takes them."""
+    return {"arm": arm} | {name(k): str(v) for k, v in point.items()}
 
 
 def metrics(sweep: Sweep, record: RunRecord) -> dict[str, float]:
@@ -65,6 +70,14 @@ def metrics(sweep: Sweep, record: RunRecord) -> dict[str, float]:
     names += [k for k in record.metrics if k not in names]
     values = {k: float(v) for k in names if (v := record.metrics[k]) is not None}
     return values | dict(_numbers(record.diagnostics)) | {"wall_s": float(record.wall_s)}
+
+
+def figures(aggregates: Mapping[str, Mapping[str, float | None]]) -> dict[str, float]:
+    """Finite means over worlds under the metrics' own names; their limits and numbers of worlds as diagnostics."""
+    means = {k: v for k, i in aggregates.items() if (v := i["mean"]) is not None}
+    rest = {f"{DIAGNOSTICS}{k.replace('/', '.')}.{part}": float(v) for k, i in aggregates.items()
+            for part, v in i.items() if part != "mean" and v is not None}
+    return means | rest
 
 
 def record(run: Run) -> RunRecord:

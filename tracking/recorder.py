@@ -68,6 +68,7 @@ class Recorder:
             self._sender.look()
             for record in records:
                 self._sender.send(record)
+            self._sender.send_means(records)
             self._sender.send_summary(records, folder)
 
 

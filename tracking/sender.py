@@ -19,7 +19,7 @@ from reuse_sim.record import RunRecord, Sweep, aggregate, to_json, verdicts
 from tracking import codec, report, store, view
 from tracking.limits import expected
 
-SUMMARY = "summary"
+SUMMARY, MEAN = "summary", "mean"
 
 
 class Sender:
@@ -53,6 +53,21 @@ class Sender:
                              codec.END_STATE[record.status])
         self._fill(run_id, end, codec.metrics(self._sweep, record), codec.params(record), codec.tags(record))
         self._done(key, run_id, sha)
+
+    def send_means(self, records: Sequence[RunRecord]) -> None:
+        """Write a run per arm and sweep point with figures over worlds, where records are more than a page shows."""
+        if expected(self._sweep) <= view.PAGE:
+            return
+        for row in aggregate(self._sweep, records):
+            case = codec.case(row["arm"], row["params"])
+            key, sha = f"{MEAN} {case}", hashlib.sha256(json.dumps(row, sort_keys=True).encode()).hexdigest()
+            if not self._wanted(key, sha):
+                continue
+            end = _now()
+            run_id = self._start(key, case, MEAN, (end, end), codec.END_STATE["ok"])
+            tags = {"arm": row["arm"], "case": case, "record_sha256": sha}
+            self._fill(run_id, end, codec.figures(row["metrics"]), codec.place(row["arm"], row["params"]), tags)
+            self._done(key, run_id, sha)
 
     def send_summary(self, records: Sequence[RunRecord], folder: Path | None) -> None:
         """Write the sweep's summary run: aggregates, verdicts, report and figures.

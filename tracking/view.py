@@ -2,6 +2,8 @@
 
 MLflow shows ten runs and an alphabet of charts by default. A page's state can be kept in a tag of
 the experiment (`mlflow.sharedViewState.KEY`, what its Share button writes) and opened by the key.
+The page loads 100 runs and averages what it has loaded: of a sweep with more records it shows the runs of
+kind `mean` instead, one per arm and sweep point.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from tracking.limits import expected
 
 TAG = "mlflow.sharedViewState."
 PAGE = 100
+BARS = 20
 UNNAMED = "Model metrics"  # the page's own name for metrics without a slash
 
 
@@ -41,18 +44,18 @@ def state(sweep: Sweep) -> dict[str, Any]:
     rest = [m.name for m in sweep.metrics if not m.headline]
     sections = dict.fromkeys([*(["headlines"] if headlines else []), *map(_section, rest), "diagnostics", UNNAMED])
     columns = [*(f"params.`{p}`" for p in (*sweep.axes, "arm", "seed")), *(f"metrics.`{n}`" for n in headlines)]
+    cases, kind = list(_cases(sweep)), "record" if expected(sweep) <= PAGE else "mean"
     return {
-        "searchFilter": f"tags.sweep_id = '{sweep.sweep_id}' AND tags.kind = 'record'",
-        # The page loads 100 runs: in time where that is all of them, else seed by seed, all arms of each.
-        "orderByKey": "attributes.start_time" if expected(sweep) <= PAGE else "params.`seed`",
+        "searchFilter": f"tags.sweep_id = '{sweep.sweep_id}' AND tags.kind = '{kind}'",
+        "orderByKey": "attributes.start_time",
         "orderByAsc": True,
         "startTime": "ALL",
         "selectedColumns": columns,
         "columnOrder": columns,
         "columnWidths": {c: 40 + 7 * len(c) for c in columns},
-        "runsHiddenMode": "SHOW_ALL",
+        "runsHiddenMode": "SHOW_ALL" if len(cases) <= BARS else "FIRST_20_RUNS",  # more bars have no room for names
         "groupBy": {"aggregateFunction": "average", "groupByKeys": [{"mode": "tag", "groupByData": "case"}]},
-        "groupsExpanded": {f"tag.case.{case}": False for case in _cases(sweep)},
+        "groupsExpanded": {f"tag.case.{case}": False for case in cases},
         "compareRunCharts": [*(_bar(n, "headlines") for n in headlines), *(_bar(n, _section(n)) for n in rest)],
         "compareRunSections": [
             {"uuid": s, "name": s, "display": s != "diagnostics", "isReordered": True} for s in sections],

@@ -101,6 +101,24 @@ def test_the_summary_holds_aggregates_verdicts_and_artifacts(project, sweep, mak
     assert (project / "mlartifacts" / "made_up" / run.info.run_id).is_dir()
 
 
+def test_of_more_records_than_a_page_loads_means_are_kept(project, make_sweep, make_records, runs, monkeypatch):
+    monkeypatch.setattr(sender.view, "PAGE", 23)
+    sweep = make_sweep(axes={"outer.width": [24, 48]}, seeds=3)
+    records = make_records(sweep)
+    assert track(project, sweep, records).sent == 24 + 8 + 1
+    run = runs()["mean all · 48"]
+    (row,) = (r for r in aggregate(sweep, records) if r["arm"] == "all" and r["params"] == {"outer.width": 48})
+    figure = row["metrics"]["inheritance/causal_private"]
+    assert run.data.metrics["inheritance/causal_private"] == figure["mean"]
+    said = {part: run.data.metrics[f"diagnostics/inheritance.causal_private.{part}"] for part in ("low", "high", "n")}
+    assert said == {part: figure[part] for part in said}
+    assert run.data.params == {"arm": "all", "outer.width": "48"} and run.data.tags["case"] == "all · 48"
+    assert track(project, sweep, records).sent == 0  # a second time
+    changed = replace(records[0], metrics={**records[0].metrics, "specialness/bits": 1.0})
+    assert track(project, sweep, [changed, *records[1:]]).sent == 3  # it, its mean and the summary
+    assert len(reader.read(project)[0][1]) == 24
+
+
 @pytest.mark.parametrize("cut, state", [(0, "FINISHED"), (1, "KILLED")])
 def test_a_summary_of_a_broken_off_sweep_says_so(project, sweep, make_records, runs, cut, state):
     records = make_records(sweep)

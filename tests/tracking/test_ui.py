@@ -45,7 +45,7 @@ def test_the_view_groups_by_arm_and_point_headlines_first(make_sweep, make_recor
     name, value = view.tag(sweep)
     state = unpacked(value)
     assert name == "mlflow.sharedViewState.0123456789ab" and len(value) < 5000
-    assert state["searchFilter"] == "tags.sweep_id = '0123456789ab' AND tags.kind = 'record'"
+    assert state["searchFilter"] == "tags.sweep_id = '0123456789ab' AND tags.kind = 'mean'"
     assert state["groupBy"]["groupByKeys"] == [{"mode": "tag", "groupByData": "case"}]
     assert {f"tag.case.{codec.tags(r)['case']}" for r in make_records(sweep)} == set(state["groupsExpanded"])
     sections = [s["name"] for s in state["compareRunSections"]]
@@ -57,9 +57,14 @@ def test_the_view_groups_by_arm_and_point_headlines_first(make_sweep, make_recor
                                             "params.`seed`"]
 
 
-@pytest.mark.parametrize("seeds, key", [(25, "attributes.start_time"), (26, "params.`seed`")])
-def test_a_sweep_of_more_than_a_page_shows_whole_seeds(make_sweep, seeds, key):
-    assert view.state(make_sweep(seeds=seeds))["orderByKey"] == key
+@pytest.mark.parametrize("seeds, kind", [(25, "record"), (26, "mean")])
+def test_a_sweep_of_more_than_a_page_shows_its_means(make_sweep, seeds, kind):
+    assert view.state(make_sweep(seeds=seeds))["searchFilter"].endswith(f"tags.kind = '{kind}'")
+
+
+@pytest.mark.parametrize("widths, mode", [(5, "SHOW_ALL"), (6, "FIRST_20_RUNS")])
+def test_more_bars_than_have_names_are_hidden_at_first(make_sweep, widths, mode):
+    assert view.state(make_sweep(axes={"outer.width": list(range(widths))}))["runsHiddenMode"] == mode
 
 
 def test_the_path_names_the_view(tracked):
