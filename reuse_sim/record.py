@@ -17,7 +17,7 @@ from pathlib import Path
 from statistics import linear_regression
 from typing import Any, Literal
 
-from reuse_sim.stats import Interval, ratio_interval, t_interval
+from reuse_sim.stats import Interval, ratio_interval, share_interval, t_interval
 
 VERSION = 1
 FEWEST = 3
@@ -29,7 +29,8 @@ Status = Literal["ok", "failed", "interrupted", "undecided"]
 class Metric:
     """A metric's name, unit and definition; `pooled` ones are Σ over worlds / Σ over worlds.
 
-    A pooled metric's records carry `NAME/numerator` and `NAME/denominator` as diagnostics.
+    A pooled metric's records carry `NAME/numerator` and `NAME/denominator` as diagnostics. A `binary` one is 1 or 0 in
+    each world: its figure is a share of all worlds that could be drawn, with a share's limits.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Metric:
     formula: str = ""
     pooled: bool = False
     headline: bool = False
+    binary: bool = False
 
 
 @dataclass(frozen=True)
@@ -213,7 +215,9 @@ def figure(metric: Metric, records: Sequence[RunRecord], minus: Sequence[RunReco
         over, under = ([[arm[s].diagnostics[p] for s in seeds] for arm in arms] for p in parts)
         return ratio_interval(over, under)
     columns = [[float(arm[s].metrics[metric.name] or 0.0) for s in seeds] for arm in arms]
-    return t_interval(columns[0] if minus is None else [a - b for a, b in zip(*columns, strict=True)])
+    if minus is not None:
+        return t_interval([a - b for a, b in zip(*columns, strict=True)])
+    return (share_interval if metric.binary else t_interval)(columns[0])
 
 
 def slope_figure(

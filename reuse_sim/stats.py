@@ -35,6 +35,22 @@ def t_interval(values: ArrayLike) -> Interval:
     return _interval(float(v.mean()), float(v.std(ddof=1)) / len(v) ** 0.5 if len(v) > 1 else np.nan, len(v))
 
 
+def share_interval(values: ArrayLike) -> Interval:
+    """Jeffreys' interval of the share of worlds, shape `(n,)`, that have a 1 and not a 0.
+
+    Of k ones the limits are the quantiles of Beta(k + ½, n − k + ½), but 0 where there is none and 1 where there are n
+    (Brown, Cai & DasGupta 2001). Student's would be of no width there, and elsewhere go beyond 0 and 1.
+    """
+    from scipy.stats import beta
+
+    v = np.asarray(values, dtype=float)
+    n, k = len(v), float(v.sum())
+    if n < 2:
+        return t_interval(v)
+    low, high = (float(beta.ppf(q, k + 0.5, n - k + 0.5)) for q in ((1 - LEVEL) / 2, (1 + LEVEL) / 2))
+    return Interval(k / n, low if k else 0.0, high if k < n else 1.0, n)
+
+
 def ratio_interval(numerators: Sequence[ArrayLike], denominators: Sequence[ArrayLike]) -> Interval:
     """Interval of Σ_w a_w / Σ_w b_w, or of the difference of two such ratios.
 

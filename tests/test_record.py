@@ -12,11 +12,13 @@ from reuse_sim.record import (
     RunRecord,
     Sweep,
     aggregate,
+    figure,
     finite,
     from_json,
     to_json,
     verdicts,
 )
+from reuse_sim.stats import share_interval, t_interval
 
 PLAIN, POOLED = Metric("m/plain", "1", "a mean"), Metric("m/pooled", "1", "a ratio", pooled=True)
 
@@ -53,6 +55,14 @@ def claim(metric="m/plain", **fields) -> Expectation:
 def test_json_round_trip(item):
     again = from_json(to_json(item))
     assert again == item or dataclasses.asdict(again) == dataclasses.asdict(item)
+
+
+def test_a_binary_metric_has_the_limits_of_a_share_and_its_differences_those_of_a_mean():
+    metric = dataclasses.replace(PLAIN, binary=True)
+    ones, mixed = ([record(seed, arm, value) for seed, value in enumerate(values)]
+                   for arm, values in (("x", [1.0] * 9), ("y", [1.0] * 6 + [0.0] * 3)))
+    assert figure(metric, ones) == share_interval([1] * 9) and figure(PLAIN, ones).low == 1.0
+    assert figure(metric, ones, mixed) == t_interval([0.0] * 6 + [1.0] * 3)
 
 
 def test_json_refuses_what_is_not_finite_and_what_is_no_record():

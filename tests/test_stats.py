@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 
-from reuse_sim.stats import ratio_interval, t_interval
+from reuse_sim.stats import ratio_interval, share_interval, t_interval
 
 worlds = st.lists(st.floats(-10, 10), min_size=3, max_size=20)
 
@@ -18,6 +18,35 @@ def test_t_interval_is_scipys(values):
     half = scipy_stats.t.ppf(0.975, len(values) - 1) * error
     assert (ours.mean, ours.n) == (pytest.approx(np.mean(values)), len(values))
     assert ours.low == pytest.approx(ours.mean - half) and ours.high == pytest.approx(ours.mean + half)
+
+
+@pytest.mark.parametrize("n", [5, 20, 60])
+def test_limits_of_a_share_hold_it_as_often_as_they_say(n):
+    found = [share_interval([1.0] * k + [0.0] * (n - k)) for k in range(n + 1)]
+    true = np.sin(np.pi * (np.arange(2000) + 0.5) / 4000) ** 2  # as Beta(1/2, 1/2), under which 95 % is exact
+    inside = np.array([(i.low <= true) & (true <= i.high) for i in found])
+    held = (scipy_stats.binom.pmf(np.arange(n + 1)[:, None], n, true) * inside).sum(0)
+    assert 0.95 <= held.mean() < 0.97  # a little more, for the ends reach to 0 and 1
+    assert held[(true > 0.1) & (true < 0.9)].min() > 0.86
+
+
+@given(st.lists(st.booleans(), min_size=2, max_size=40))
+def test_a_share_and_its_rest_have_mirrored_limits(values):
+    ours, rest = share_interval(values), share_interval([not v for v in values])
+    assert (ours.low, ours.high) == (pytest.approx(1 - rest.high), pytest.approx(1 - rest.low))
+    assert 0 <= ours.low <= ours.mean <= ours.high <= 1 and ours.n == len(values)
+    assert ours.low < ours.high
+
+
+@pytest.mark.parametrize("ones, n, supported", [
+    (17, 17, True), (29, 30, True), (28, 30, False), (23, 24, False), (19, 20, False), (15, 15, False),
+])
+def test_above_85_percent_is_17_of_17_or_29_of_30(ones, n, supported):
+    assert (share_interval([1] * ones + [0] * (n - ones)).low >= 0.85) == supported
+
+
+def test_one_world_has_no_limits():
+    assert np.isnan(share_interval([1]).low) and share_interval([]).n == 0
 
 
 @given(worlds)

@@ -127,7 +127,7 @@ def verdict(claim: Mapping[str, Any], found: Sequence[Row]) -> str:
 def holm(found: Iterable[Row], level: float = 0.05) -> dict[tuple[str, str], bool]:
     """Whether each decided figure still is when all are adjusted together (Holm 1979), by page and id.
 
-    p is that of the t-test against the nearest threshold, two-sided, from the interval as it is written.
+    p is that of the t-test against the nearest threshold, two-sided, from the interval as it is written, on that side.
     """
     p = {(r.page, r.id): p_value(r) for r in found if r.verdict != "undecided"}
     kept, holds = {}, True
@@ -144,11 +144,13 @@ def p_value(row: Row) -> float:
     if row.value is None or row.low is None or row.high is None or row.n < 2:
         return 1.0
     band = re.search(rf"{row.verdict} (above|below|within) (.*?)(?:, (?:supported|refuted)|$)", row.limits)
-    limits = [_float(x) for x in re.findall(_NUMBER, band[2])] if band else []
+    limits = [y for x in re.findall(_NUMBER, band[2]) if (y := _float(x)) is not None] if band else []
     if not limits:
         return 1.0
-    room = min(abs(row.value - limit) for limit in limits if limit is not None)
-    error = (row.high - row.low) / 2 / float(stats.t.ppf(0.975, row.n - 1))
+    value, low, high = row.value, row.low, row.high
+    nearest = min(limits, key=lambda x: abs(value - x))
+    room, half = abs(value - nearest), value - low if nearest < value else high - value
+    error = half / float(stats.t.ppf(0.975, row.n - 1))
     return float(2 * stats.t.sf(room / error, row.n - 1)) if error > 0 else 0.0 if room else 1.0
 
 

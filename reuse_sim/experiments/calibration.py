@@ -44,8 +44,10 @@ METRICS = tuple(
     metric
     for name, what in MEANING.items()
     for metric in (
-        Metric(f"calibration/{name}_holds", "share", f"Groups where the interval of {what} holds.", headline=True),
-        Metric(f"calibration/{name}_above_0", "share", f"Groups where the interval of {what} lies above 0."),
+        Metric(f"calibration/{name}_holds", "share", f"Groups where the interval of {what} holds.", headline=True,
+               binary=True),
+        Metric(f"calibration/{name}_above_0", "share", f"Groups where the interval of {what} lies above 0.",
+               binary=True),
         Metric(f"calibration/{name}", "1", f"The group's figure of {what}."),
         Metric(f"calibration/{name}_width", "1", f"Width of the group's interval of {what}."),
     )

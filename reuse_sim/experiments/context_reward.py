@@ -63,7 +63,8 @@ METRICS = (
     Metric("choice/acceptance", "share", "Of the chains' moves in the end; none without a reward."),
     Metric("choice/chain_nats", "nats", "Mean U of the chains in the end; none without a reward."),
     Metric("choice/against_ledger", "share", "1 where the outer follows the human by more than half (total causal) and "
-           "the ledger prefers f, or the other way round; none where that is by less than 2 bits and two errors of S."),
+           "the ledger prefers f, or the other way round; none where that is by less than 2 bits and two errors of S.",
+           binary=True),
     Metric(BACK, "bits", f"−log₂ Z of the trained head, whether paid or not. {ROUGH} {TOLD}",
            headline=True),
     Metric(ERROR, "bits", "Its standard error."),

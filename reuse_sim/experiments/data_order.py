@@ -50,7 +50,8 @@ METRICS = (
                r"\sum_i \tfrac12 \log_2^+ (\lambda_i / \theta)"),
         Metric(f"joint/{name}_count_bits", "bits", "−log₂ of the share of the others within the tolerance; where none "
                "is, log₂ of one more than their number"),
-        Metric(f"joint/{name}_censored", "share", "worlds where none of the others is within the tolerance"))),
+        Metric(f"joint/{name}_censored", "share", "worlds where none of the others is within the tolerance",
+               binary=True))),
     Metric("joint/order_over_init", "1", "what is left of the order as a share of what is left of the initialisation"),
     Metric("ledger/human_bits", "bits", "|θ2| within the tolerance", headline=True),
     Metric("human/on_fit", "R²", "fit of the human to the teacher, on-distribution"),

@@ -82,8 +82,9 @@ METRICS = (
     Metric("specialness/conditional_off", "share", "error of the free figure as one of the conditional bits",
            r"|x - S_c| / \max(S_c, 30)"),
     Metric("specialness/reuse_off", "share", f"smallest error of the five that reuse the learner: {', '.join(REUSE)}"),
-    Metric("specialness/restart_within", "share", "worlds whose restart is within the larger of 3 bits and 10 %"),
-    Metric("specialness/restart_reached", "share", "worlds whose restart reaches the tolerance"),
+    Metric("specialness/restart_within", "share", "worlds whose restart is within the larger of 3 bits and 10 %",
+           binary=True),
+    Metric("specialness/restart_reached", "share", "worlds whose restart reaches the tolerance", binary=True),
     *(Metric(f"specialness/{name}_bits", "bits", f"of the learner's iterates, no specialness: {what}")
       for name, what in (("share", "the share that is consistent"), ("cosine", "their steps against the gradient"),
                          ("gaussian", "a normal about them"))),

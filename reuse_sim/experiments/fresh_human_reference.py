@@ -42,7 +42,7 @@ METRICS = (
     Metric("joint/saved_share", "share", "Of the bits outright, what fresh humans save; 0 where none is in the ball, "
            "then a lower bound.", r"1 - \mathrm{given}/\mathrm{outright}", headline=True),
     Metric("joint/saved_most_share", "share", "What they save at most, by the lower limit of the bits given them."),
-    Metric("joint/censored", "share", "Worlds where no fresh human is in the ball.", headline=True),
+    Metric("joint/censored", "share", "Worlds where no fresh human is in the ball.", headline=True, binary=True),
     Metric("specialness/bits", "bits", "S, one tolerance for all arms.", headline=True),
     Metric("joint/saved_over_specialness", "", "Bits saved over S; a lower bound where censored.",
            r"\log_2[\nu_f(B)/\mu(B)]/S", headline=True),

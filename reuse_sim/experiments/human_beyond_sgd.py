@@ -48,7 +48,7 @@ METRICS = (
            headline=True),
     Metric("rederive/learned_fit", "R²", "How the best learner does, from f's answers or from H's own.", headline=True),
     Metric("rederive/both", "share", f"Worlds whose human is memorised, fit from {SCANS} on, and not learned, up to "
-           f"{LEARNED}.", headline=True),
+           f"{LEARNED}.", headline=True, binary=True),
     Metric("rederive/from_teacher_fit", "R²", "How the best learner from f's answers does, or f itself."),
     Metric("rederive/from_behaviour_fit", "R²", "How the best learner from H's on-distribution answers does."),
     Metric("rederive/fresh_fit", "R²", "How a fresh human of the kind does.", headline=True),
@@ -58,14 +58,15 @@ METRICS = (
     Metric("joint/saved_share", "share", "What learners save of the bits outright, as written where the sampler did "
            "not reach the ball; 0 where no learner is in it.", headline=True),
     Metric("joint/saved_most_share", "share", "What they save at most, by the lower 90 % limit of bits given them."),
-    Metric("joint/censored", "share", "Worlds where no learner is in the ball.", headline=True),
+    Metric("joint/censored", "share", "Worlds where no learner is in the ball.", headline=True, binary=True),
     Metric("joint/weights_bits", "bits", "A network in the ball by its parameters, as written."),
     Metric("joint/saved_coded_share", "share", "What the shorter of an index and a difference to the nearest learner "
            "saves of that, as written; 0 where neither does."),
     Metric("joint/mass_found", "share", "Worlds where the sampler reached the ball, and a second run agrees.",
-           headline=True),
+           headline=True, binary=True),
     Metric("specialness/bits", "bits", "S at 1.25 times the human's own error; none where it was not reached."),
-    Metric("specialness/found", "share", "Worlds where S was reached, and a second run agrees.", headline=True),
+    Metric("specialness/found", "share", "Worlds where S was reached, and a second run agrees.", headline=True,
+           binary=True),
     Metric("joint/saving_fall", "share", "By how much of the plain humans' saving this one's is less, with the "
            "learners there are: at most, where none is in the ball.",
            r"1-\sum\mathrm{saved}/\sum\mathrm{saved}_{\mathrm{plain}}", pooled=True, headline=True),

@@ -73,7 +73,7 @@ METRICS = (
            f"{label(MIDDLE)} % and bits about f in the human.", headline=True),
     *(Metric(f"recovery/share_at_{label(t)}", "share", f"Of the searches, those that got to {label(t)} % drift.",
              headline=t == DECIDING[0]) for t in DECIDING),
-    Metric("recovery/found", "", f"1 where one of them got to {label(DECIDING[0])} %."),
+    Metric("recovery/found", "", f"1 where one of them got to {label(DECIDING[0])} %.", binary=True),
     *(Metric(f"recovery/steps_at_{label(t)}", "steps", f"Median of descent steps to {label(t)} %; those that did not "
              "get there count with all of theirs.") for t in DECIDING),
     Metric("recovery/trainings", "trainings", f"Median cost of a search to {label(DECIDING[0])} %, in trainings of the "

@@ -63,8 +63,8 @@ METRICS = (
     *(Metric(f"ledger/{name}_profit_bits", "bits", f"bits back less |θ1|: {what}", r"S - |\theta_1|")
       for name, what in ORDERS.items()),
     Metric("ledger/conditional_flips", "share", "worlds where S after the leak turns the verdict of S evaluated apart",
-           headline=True),
-    Metric("ledger/own_flips", "share", "worlds where the harvested S turns it", headline=True),
+           headline=True, binary=True),
+    Metric("ledger/own_flips", "share", "worlds where the harvested S turns it", headline=True, binary=True),
     *(Metric(f"compute/{name}_flops", "FLOPs", what) for name, what in ORDERS.items()),
     Metric("compute/own_extra_flops", "FLOPs", "of the harvest, what is asked about consistency beside the descent"),
     Metric("specialness/consistency", "", "C of the human"),

@@ -48,8 +48,8 @@ METRICS = (
            r"|\theta_1| + |\theta_2| + |\text{head } f|"),
     Metric("ledger/profit_bits", "bits", "Reuse less intended; the intended pair is shorter where it is above 0.",
            r"S - |\theta_1| - |\text{head } f| + |\text{head } H|", headline=True),
-    Metric("ledger/pays", "share", "1 where the profit is 0 or more, else 0."),
-    Metric("ledger/reuse_shorter", "share", "1 where reuse is shorter with nothing given back, else 0."),
+    Metric("ledger/pays", "share", "1 where the profit is 0 or more, else 0.", binary=True),
+    Metric("ledger/reuse_shorter", "share", "1 where reuse is shorter with nothing given back, else 0.", binary=True),
     Metric("ledger/teacher_bits", "bits", "|θ1|: shortest message of the teacher's family.", headline=True),
     Metric("ledger/human_bits", "bits", "|θ2|: shortest message, less what the choice among its copies tells."),
     Metric("ledger/human_rounded_bits", "bits", "θ2 by rounded parameters, one copy."),
@@ -64,7 +64,7 @@ METRICS = (
            "what a message for θ1 would take if it were as thrifty as S is. No such message is written.",
            r"-\log_2 \pi\{\theta : C(\theta, \theta_1) \le \tau\}"),
     Metric("ledger/mass_profit_bits", "bits", "The profit with that in |θ1|'s place.", headline=True),
-    Metric("ledger/mass_pays", "share", "1 where that is 0 or more, else 0."),
+    Metric("ledger/mass_pays", "share", "1 where that is 0 or more, else 0.", binary=True),
     Metric("specialness/bits", "bits", "S of humans within the tolerance of f, all copies counted.", headline=True),
     Metric("specialness/low_bits", "bits", "Its lower limit."),
     Metric("specialness/high_bits", "bits", "Its upper limit."),
@@ -74,7 +74,8 @@ METRICS = (
            r"\sum S / \sum |\theta_1|"),
     Metric("human/on_fit", "R² or accuracy", "Fit of the human to f on-distribution."),
     Metric("human/off_fit", "R² or accuracy", "Fit of the human to f off-distribution."),
-    Metric("human/consistent", "share", "1 where the trained human is within the tolerance of f itself, else 0."),
+    Metric("human/consistent", "share", "1 where the trained human is within the tolerance of f itself, else 0.",
+           binary=True),
 )
 
 

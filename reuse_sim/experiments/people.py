@@ -42,6 +42,7 @@ METRICS = (
         f"Worlds whose human's fit is lower by {MUST_FAIL_BY} or more off-distribution. Experiments on outer "
         "models leave the others out; all count here.",
         headline=True,
+        binary=True,
     ),
     Metric("human/fit_lost", "R² or accuracy", "Fit on-distribution less fit off it."),
     Metric(

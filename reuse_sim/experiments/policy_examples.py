@@ -46,11 +46,11 @@ RATIO = "to those of the human's answers with θ2 at hand"
 METRICS = (
     Metric("policy/examples_log2", "log₂ examples", "Examples that the policy takes, by the best way of reading; none "
            "where that lies beyond the numbers that were tried.", headline=True),
-    Metric("policy/censored", "share", "Worlds where it does."),
+    Metric("policy/censored", "share", "Worlds where it does.", binary=True),
     Metric("policy/ratio", "1", f"The ratio of its examples {RATIO}; where one of both is only bounded, what it is at "
            "least; none where nothing is known from below.", r"n/n_{H,\theta_2}", headline=True),
     Metric("policy/ratio_most", "1", "What it is at most; none where nothing is known from above."),
-    Metric("policy/ratio_bounded", "share", "Worlds where that ratio is a bound.", headline=True),
+    Metric("policy/ratio_bounded", "share", "Worlds where that ratio is a bound.", headline=True, binary=True),
     *(Metric(f"policy/{way}_log2", "log₂ examples", f"Examples by heads that read {what}; none beyond what was tried.")
       for way, what in (("units", "the question and the outer's units"),
                         ("prediction", "the question and the predicted human answer"),

@@ -49,9 +49,8 @@ METRICS = (
     Metric("rederive/teacher_fit", "R²", "How f predicts H.", r"R^2(f, H)", headline=True),
     Metric("rederive/gap", "R²", "What a fresh human knows of H and no learner does.", headline=True),
     *HUMAN,
-    Metric(
-        "human/fails", "share", f"Worlds whose human's fit is lower by {MUST_FAIL_BY} or more off-distribution."
-    ),
+    Metric("human/fails", "share", f"Worlds whose human's fit is lower by {MUST_FAIL_BY} or more off-distribution.",
+           binary=True),
     Metric("rederive/pooled_fit", "R²", "How the mean answer of all learners of a width predicts H; the best width."),
     Metric("rederive/own_fresh", "R²", "How a fresh human's failure predicts H's.", FAILURE),
     Metric("rederive/own_learned", "R²", "How the best learner's failure predicts H's; f, who has none, too.", FAILURE),

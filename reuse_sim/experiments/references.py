@@ -51,7 +51,7 @@ METRICS = (
     Metric("specialness/against_initialisation_bits", "bits",
            "Specialness less that under the initialisation prior, same event.", headline=True),
     Metric("specialness/consistency", "", "C of the human itself, to be compared with the tolerance."),
-    Metric("specialness/human_consistent", "share", "Worlds whose human is itself within the tolerance."),
+    Metric("specialness/human_consistent", "share", "Worlds whose human is itself within the tolerance.", binary=True),
     Metric("human/on_fit", "R² or accuracy", "Fit of the human to f, on-distribution."),
     Metric("human/off_fit", "R² or accuracy", "Fit of the human to f, off-distribution."),
 )

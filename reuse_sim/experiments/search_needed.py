@@ -53,8 +53,9 @@ METRICS = (
     Metric("specialness/signed_bits", "bits", "That less S."),
     Metric("specialness/off", "share", f"Its error; {WITHIN:g} is the larger of 3 bits and 10 %, 1 where it says "
            "nothing.", r"|x - S| / \max(S, 30)", headline=True),
-    Metric("specialness/within", "share", "Worlds where that is within the larger of 3 bits and 10 %."),
-    Metric("specialness/said_converged", "share", "Worlds where the method calls its figure converged.", headline=True),
+    Metric("specialness/within", "share", "Worlds where that is within the larger of 3 bits and 10 %.", binary=True),
+    Metric("specialness/said_converged", "share", "Worlds where the method calls its figure converged.", headline=True,
+           binary=True),
     Metric("specialness/evaluations", "θ", "Humans that C was computed for."),
     Metric("specialness/repeat_gap_bits", "bits", "By how much the two runs of S differ."),
     Metric("specialness/consistency", "", "C of the human."),

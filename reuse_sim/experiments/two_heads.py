@@ -67,9 +67,9 @@ METRICS = (
            r"\max_k 2^k \Pr_b[\text{net bits} \ge k]"),
     Metric("ledger/intended_net_bits", "bits", "What the intended pair is cheaper by than reuse, bits given back.",
            r"S - |\theta_1| - |\text{head } f| + |\text{head } H|"),
-    Metric("ledger/intended_wins", "share", "Worlds in which that is 0 or more."),
+    Metric("ledger/intended_wins", "share", "Worlds in which that is 0 or more.", binary=True),
     Metric("ledger/sign_holds", "share", "Worlds in which q prefers what that ledger does, and turns to the other when "
-           "the copy is dearer, or cheaper, by a bit more than the difference."),
+           "the copy is dearer, or cheaper, by a bit more than the difference.", binary=True),
     Metric("specialness/bits", "bits", "S: −log₂ of the share of humans who meet the condition with the teacher."),
 )
 

@@ -102,6 +102,9 @@ def test_p_is_that_of_the_t_test():
     beyond = row("refuted", value=0.0, low=-0.05, high=0.05)
     assert claims.p_value(beyond) == pytest.approx(2 * stats.t.sf(0.1 / (0.05 / stats.t.ppf(0.975, 19)), 19), rel=1e-9)
     assert claims.p_value(row(low=None, high=None)) == 1.0
+    # Of limits that lie unevenly, the one towards the threshold.
+    uneven = row(value=1.0, low=0.88, high=1.0, limits="supported above 0.85, refuted below 0.15")
+    assert claims.p_value(uneven) == pytest.approx(2 * stats.t.sf(0.15 / (0.12 / stats.t.ppf(0.975, 19)), 19), rel=1e-9)
 
 
 def test_holm_s_steps():
