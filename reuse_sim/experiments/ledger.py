@@ -30,8 +30,9 @@ METHOD = (
     "One teacher and one human are drawn and trained. Both are coded within one tolerance of their own answers to the "
     "same named on-distribution questions, and S is the specialness, under the initialisation prior and by sequential "
     "Monte Carlo, of humans within that tolerance of f on them. A length is that of the shortest of the messages that "
-    "were written and read back: parameters rounded to steps, with a search among the roundings, and the place of a "
-    "draw of a Gaussian among shared draws of the prior. The human's prior is the initialisation prior; the teacher's "
+    "were written and read back: parameters rounded to steps, with a search among the roundings; the place of a draw "
+    "of a Gaussian among shared draws of the prior; and places among shared draws in stages, each of what the one "
+    "before left, by whatever comes nearest in behaviour. The human's prior is the initialisation prior; the teacher's "
     "is normal in each free coordinate, with the mean and the sd that it has over other teachers of the family (for "
     "trained networks about 0, with the root mean square: their mean would tell what all of them learned), and what "
     "follows from the free coordinates costs nothing. Since S counts all copies of a network, what the choice among "
@@ -54,14 +55,16 @@ METRICS = (
     Metric("ledger/human_bits", "bits", "|θ2|: shortest message, less what the choice among its copies tells."),
     Metric("ledger/human_rounded_bits", "bits", "θ2 by rounded parameters, one copy."),
     Metric("ledger/human_index_bits", "bits", "θ2 as a place among shared draws of the prior, one copy."),
+    Metric("ledger/human_refined_bits", "bits", "θ2 by places in stages, whichever copy."),
     Metric("ledger/human_expected_bits", "bits", "θ2 by Gaussian bits-back, one copy: KL of the Gaussian whose "
            "draws are within the tolerance on average."),
     Metric("ledger/human_within", "share", "Draws of that Gaussian that are within the tolerance."),
     Metric("ledger/human_copies_bits", "bits", "What the choice among copies tells, of the message taken for θ2."),
     Metric("ledger/teacher_rounded_bits", "bits", "θ1 by rounded free coordinates, one order."),
+    Metric("ledger/teacher_refined_bits", "bits", "θ1 by places in stages, whichever order."),
     Metric("ledger/teacher_expected_bits", "bits", "θ1 by Gaussian bits-back, one order."),
     Metric("ledger/teacher_mass_bits", "bits", "−log2 of the family's mass within the tolerance of f, orders counted: "
-           "what a message for θ1 would take if it were as thrifty as S is. No such message is written.",
+           "what a message for θ1 would take if it were as thrifty as S is; places in stages take some ten more.",
            r"-\log_2 \pi\{\theta : C(\theta, \theta_1) \le \tau\}"),
     Metric("ledger/mass_profit_bits", "bits", "The profit with that in |θ1|'s place.", headline=True),
     Metric("ledger/mass_pays", "share", "1 where that is 0 or more, else 0.", binary=True),
@@ -171,10 +174,12 @@ def figures(
         "ledger/human_bits": human["bits"],
         "ledger/human_rounded_bits": human["rounded"],
         "ledger/human_index_bits": human["index"],
+        "ledger/human_refined_bits": human["refined"],
         "ledger/human_expected_bits": human["expected"],
         "ledger/human_within": human["within"],
         "ledger/human_copies_bits": human["copies"],
         "ledger/teacher_rounded_bits": teacher["rounded"],
+        "ledger/teacher_refined_bits": teacher["refined"],
         "ledger/teacher_expected_bits": teacher["expected"],
         "ledger/teacher_mass_bits": teacher["mass"],
         "ledger/mass_profit_bits": like,

@@ -16,7 +16,7 @@ from reuse_sim.artifacts import Stored
 from reuse_sim.errors import InputError
 from reuse_sim.experiments import teacher_codes
 from reuse_sim.inheritance import observed
-from reuse_sim.ledger import copies, gaussian, quantised, relative
+from reuse_sim.ledger import copies, gaussian, quantised, refined, relative
 from reuse_sim.rng import stream
 from reuse_sim.specialness import Problem, estimate, symmetry
 from reuse_sim.specialness.reference import DiagonalNormal
@@ -95,7 +95,7 @@ def code_teacher(teacher: Stored, *rest: Any) -> tuple[dict[str, Tensor], dict[s
     event = Event(teacher, config, seed)
     if not family:
         bits = KIND + teacher_codes.coarse_bits(event.world)
-        blank = dict.fromkeys(("rounded", "index", "expected", "within"))
+        blank = dict.fromkeys(("rounded", "index", "refined", "expected", "within"))
         return {}, {**blank, "bits": bits, "copies": 0, "trouble": "", "why": "a coarse teacher is told exactly"}
     mean, sd, free, answers = event.charted(family[0])
     chart = teacher_codes.chart(event.world)
@@ -163,8 +163,8 @@ def codes(
 ) -> dict[str, Any]:
     """What each code takes for θ `(p,)` under N(0, diag sd²), and the shortest less what its copies tell.
 
-    Roundings begin at the Gaussian's mean, which is short and within the tolerance, or else at θ. A place among draws
-    gives nothing back: which copy comes of it is chance. `steps` towards the Gaussian; 0 where there is no gradient.
+    Roundings begin at the Gaussian's mean, which is short and within the tolerance, or else at θ. Places among draws
+    give nothing back: which copy comes of them is chance. `steps` towards the Gaussian; 0 where there is no gradient.
     """
     g = stream(seed, f"{name}/gaussian")
     q = gaussian.shortest(theta, sd, distortion, tolerance, g, steps) if steps else None
@@ -188,9 +188,13 @@ def codes(
                 why = "no draw that was sent is within the tolerance"
         except InputError as e:
             why = str(e)
+    staged = refined.shortest(sd, distortion, tolerance, f"{seed}/{name}/refined")
+    if staged is not None and staged.distortion <= tolerance:
+        found.append((staged.bits, 0))
     written, told = min(found, key=lambda f: f[0] - f[1]) if found else (None, None)
     return {
-        "rounded": rounded, "index": index, "expected": q and q.bits, "within": q and q.within,
+        "rounded": rounded, "index": index, "refined": staged and staged.bits,
+        "expected": q and q.bits, "within": q and q.within,
         "multiplier": q and q.multiplier, "spread": q and q.spread, "expected_distortion": q and q.expected,
         "bits": None if written is None or told is None else max(0, written - told), "copies": told,
         "trouble": trouble, "why": why or trouble,
