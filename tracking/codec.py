@@ -26,10 +26,10 @@ END_STATE = {"ok": "FINISHED", "undecided": "FINISHED", "failed": "FAILED", "int
 
 
 def sha256(record: RunRecord) -> str:
-    """Hash of all a record says but for its wall time: what a rerun must reproduce."""
+    """Hash of all a record says but for its wall time: what a rerun must reproduce. Stores keep no sign of a zero."""
     plain = dataclasses.asdict(record)
     del plain["wall_s"]
-    plain["metrics"] = {k: v if v is None else float(v) for k, v in record.metrics.items()}
+    plain["metrics"] = {k: v if v is None else float(v) + 0.0 for k, v in record.metrics.items()}
     return hashlib.sha256(json.dumps(plain, sort_keys=True, allow_nan=False).encode()).hexdigest()
 
 

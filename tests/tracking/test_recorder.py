@@ -67,6 +67,13 @@ def test_what_is_read_is_what_was_sent(project, sweep, records):
     assert sorted(found, key=lambda r: r.task_key) == sorted(records, key=lambda r: r.task_key)
 
 
+def test_minus_zero_comes_back(project, sweep, records):
+    records[3] = replace(records[3], metrics={**records[3].metrics, "specialness/bits": -0.0})
+    track(project, sweep, records)
+    ((_, found),) = reader.read(project)
+    assert sorted(found, key=lambda r: r.task_key) == sorted(records, key=lambda r: r.task_key)
+
+
 def test_runs_are_flat_and_end_as_their_records(project, sweep, records, runs):
     track(project, sweep, [*records[:-1], replace(records[-1], status="interrupted")])
     found = runs()
