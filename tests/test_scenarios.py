@@ -17,10 +17,15 @@ FILES = sorted((Path(__file__).parents[1] / "scenarios").glob("*.yaml"))
 LONG = ("specialness_calibration", "worlds", "specialness_human", "joint_init_recovery", "fresh_human_outer",
         "specialness_vs_teacher", "exact_two_head", "exact_linear_gaussian", "specialness_radius_quick")  # fmt: skip
 """Whose smoke form takes four seconds or more."""
+LIKE_OTHERS = ("inheritance_scaling", "joint_slot_unhuman", "unhuman_control", "teacher_diversity_quick", "leak_bits",
+               "reuse_phase_diagram", "ledger_teacher_complexity", "joint_pareto", "joint_process_cost",
+               "human_beyond_sgd", "fresh_human_reference")  # fmt: skip
+"""Whose experiment another's smoke form or fast tests of its own run."""
 
 
 @pytest.mark.parametrize(
-    "file", [pytest.param(f, marks=pytest.mark.slow) if f.stem in LONG else f for f in FILES], ids=lambda f: f.stem
+    "file", [pytest.param(f, marks=pytest.mark.slow) if f.stem in LONG + LIKE_OTHERS else f for f in FILES],
+    ids=lambda f: f.stem,
 )
 def test_the_smoke_form_runs_and_says_everything(file: Path, tmp_path: Path) -> None:
     found = reuse_sim.run(shutil.copy(file, tmp_path), smoke=True)

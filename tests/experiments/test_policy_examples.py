@@ -78,6 +78,7 @@ def test_one_outer_has_all_of_the_human_and_the_other_nothing() -> None:
     assert not seen.value[1].any() and not seen.known[1].any()
 
 
+@pytest.mark.slow
 def test_with_the_human_at_hand_it_takes_fewer_labels(tmp_path) -> None:
     arms = {name: config(**changes) for name, changes in ARMS.items()}
     found = policy_examples.cell(arms, 0, Store(tmp_path))

@@ -51,6 +51,7 @@ def test_help_imports_nothing_heavy(start, args, more):
     assert "Usage" in out
 
 
+@pytest.mark.slow
 def test_help_answers_in_a_fifth_of_the_time_of_importing_torch(start):
     def best(*args):
         times = []
@@ -181,7 +182,9 @@ def test_clean_asks_says_the_bytes_and_keeps_the_records(here, capfd, project, m
     assert here(capfd, "clean")[1] == "nothing to remove in runs/.store\n"
 
 
-@pytest.mark.parametrize(("number", "code", "workers"), [(signal.SIGINT, 130, "2"), (signal.SIGTERM, 143, "1")])
+@pytest.mark.parametrize(("number", "code", "workers"), [
+    (signal.SIGINT, 130, "2"), pytest.param(signal.SIGTERM, 143, "1", marks=pytest.mark.slow),
+])
 def test_interrupted_from_outside(start, project, number, code, workers):
     process = start("-m", "reuse_sim", "run", "fake.yaml", "--no-track", "--set", "pause=2", "--workers", workers)
     for line in process.stderr:  # The first cell is done; Ctrl-C reaches the whole group, as from a terminal.

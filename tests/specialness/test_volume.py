@@ -76,7 +76,8 @@ def test_without_it_the_volume_is_too_small_where_the_condition_number_is_large(
 
 
 @pytest.mark.parametrize(("case", "start"), [
-    (cases.ball(10, 0.5), 0.0), (cases.ball(1000, 50.0), 0.0), (cases.ball(10, 0.5), 0.3),
+    (cases.ball(10, 0.5), 0.0), pytest.param(cases.ball(1000, 50.0), 0.0, marks=pytest.mark.slow),
+    (cases.ball(10, 0.5), 0.3),
     (cases.ball(4, 1.5, centre=1.0), 1.0), (cases.half_space(3, 5.0), 5.2), (cases.half_space(3, 20.0), 20.2),
     (cases.cap(10, 0.1), 3.0), (cases.cap(50, 0.1), 7.0), (cases.slab(4, 3, 0.6), 0.0),
     (cases.dirichlet((2.0, 4.0), 0.1), 0.0), (cases.orthant(4), 1.0),
