@@ -189,7 +189,7 @@ def codes(
         except InputError as e:
             why = str(e)
     staged = refined.shortest(sd, distortion, tolerance, f"{seed}/{name}/refined")
-    if staged is not None and staged.distortion <= tolerance:
+    if staged is not None:
         found.append((staged.bits, 0))
     written, told = min(found, key=lambda f: f[0] - f[1]) if found else (None, None)
     return {

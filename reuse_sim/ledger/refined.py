@@ -69,7 +69,8 @@ def shortest(
         return None
     written = message.write(lambda pen: _model(pen, told))
     theta = decode(written.words, sd, name)
-    return Code(written.bits, written.words, theta, float(distortion(theta[None])[0]))
+    left = float(distortion(theta[None])[0])
+    return Code(written.bits, written.words, theta, left) if left <= tolerance else None
 
 
 def decode(words: np.ndarray, prior_sd: Tensor, name: str) -> Tensor:
