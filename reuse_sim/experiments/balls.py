@@ -6,6 +6,7 @@ What the experiments on humans learned afresh have in common.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -15,7 +16,7 @@ from reuse_sim.artifacts import Stored
 from reuse_sim.errors import InputError
 from reuse_sim.inheritance import observed
 from reuse_sim.joint import fresh
-from reuse_sim.ledger import quantised
+from reuse_sim.ledger.shortest import shortest
 from reuse_sim.nets import Mlp
 from reuse_sim.rng import stream
 from reuse_sim.specialness import DiagonalNormal, Problem, symmetry
@@ -108,20 +109,22 @@ class Scene:
 
 
 def written(
-    problem: Problem, net: Mlp, theta_human: Tensor, pool: Tensor, distance: Tensor, others: Sequence[int] = ()
+    problem: Problem, net: Mlp, theta_human: Tensor, pool: Tensor, distance: Tensor, name: str,
+    others: Sequence[int] = (),
 ) -> dict[str, Any]:
     """Bits as written of a human θ2 `(p,)`: outright, by an index into a `pool` `(N, p)`, by differences.
 
     The index is of the first that `distance` `(N,)` has in the ball; differences are to the nearest and to some
-    `others`, and who is in the ball needs none.
+    `others`, and who is in the ball needs none. Sender and reader share the streams under `name`.
     """
     human, sd, align = theta_human.double(), net.prior_sd(torch.float64), aligner(net)
     cost, tolerance = problem.cost, problem.tolerance
-    weights = quantised.shortest(human, sd, cost, tolerance).bits
+    weights = shortest(human, sd, cost, tolerance, name).bits
     index = fresh.first_within(distance, tolerance)
 
     def corrected(i: int) -> float:
-        return fresh.correct(net, human, pool[i].double(), i, align, quantised.shortest, cost, tolerance).bits
+        told = partial(shortest, name=f"{name}/{i}")
+        return fresh.correct(net, human, pool[i].double(), i, align, told, cost, tolerance).bits
 
     return {
         "weights": weights, "index": len(fresh.write_index(index)) + (weights if index is None else 0),

@@ -119,7 +119,7 @@ def weigh(
 
     near = scene.counting(config["learner"].build().net(scene.world))
     counted, distance = frequency.estimate_from(theta, near), near.cost(theta)
-    codes = written(whole, net, scene.theta_human[0], theta, distance)
+    codes = written(whole, net, scene.theta_human[0], theta, distance, f"{seed}/human")
     return {}, {
         "mass": twice(whole, "mass"), "special": twice(special, "special"), "given": counted.bits,
         "given_least": counted.low, "hits": counted.diagnostics["hits"], **codes,

@@ -19,7 +19,7 @@ from reuse_sim.errors import Refusal
 from reuse_sim.experiments.scene import training_bytes
 from reuse_sim.inheritance.observed import r_squared
 from reuse_sim.joint import order
-from reuse_sim.ledger import quantised
+from reuse_sim.ledger.shortest import shortest
 from reuse_sim.nets import Mlp
 from reuse_sim.plugins import STRICT, Plugin, plugin
 from reuse_sim.record import Measured, Metric
@@ -117,7 +117,7 @@ def tell(people: Stored, config: Mapping[str, Any], seed: int) -> tuple[dict[str
     answers = people.tensors["answers_human"][0]
     variance = float(world.answer(theta_1.double(), x).var(correction=0))
     near = same_answers(world, net, x[0], answers, variance)
-    human = float(quantised.shortest(theta_2, net.prior_sd(torch.float64), near, config["tolerance"]).bits)
+    human = float(shortest(theta_2, net.prior_sd(torch.float64), near, config["tolerance"], f"{seed}/human").bits)
     out: dict[str, Any] = {"ledger/human_bits": human}
     for name in PARTS:
         left = order.spread(answers, people.tensors[f"answers_{name}"], config["tolerance"] * variance)

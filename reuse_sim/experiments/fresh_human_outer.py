@@ -17,9 +17,10 @@ from torch import Tensor
 
 from reuse_sim.artifacts import Store, Stored
 from reuse_sim.errors import InputError, Refusal
+from reuse_sim.experiments import teacher_codes
 from reuse_sim.experiments.balls import check_regression
 from reuse_sim.experiments.scene import Scene, does_not_fail, measure_humans, train_people, training_bytes
-from reuse_sim.experiments.telling import Speech, Told, decoded_teacher
+from reuse_sim.experiments.telling import Speech, Told
 from reuse_sim.humans.people import Population
 from reuse_sim.inheritance import causal, figures, observed
 from reuse_sim.joint import fresh
@@ -147,7 +148,8 @@ def train_fresh(people: Stored, config: Mapping[str, Any], seed: int) -> tuple[d
     theta_1, bits = people.tensors["theta_teacher"][place], None
     if config["teacher_code"]:
         x = world.on_distribution(theta_1, config["named"], [stream(seed, "named/questions")])[0].double()
-        theta_1, bits = decoded_teacher(world, theta_1, x, config["teacher_code"])
+        error = config["teacher_code"] * float(world.answer(theta_1.double(), x[None]).var(correction=0))
+        theta_1, bits = teacher_codes.told(world, theta_1, x, error, f"{seed}/teacher")
     who = "other/fresh" if config["other"] else "fresh"
     fit = fresh.train(world, config["human"].build(), theta_1, seed, range(config["count"]), who)
     return {"theta": fit.theta, "theta_teacher": theta_1}, {"bits": bits}
@@ -163,7 +165,7 @@ def tell(people: Stored, *rest: Any) -> tuple[dict[str, Tensor], dict[str, Any]]
     x = scene.world.on_distribution(scene.theta_teacher, config["named"], [stream(seed, "named/questions")])[0].double()
     variance = float(scene.world.answer(scene.theta_teacher.double(), x[None]).var(correction=0))
     everyone, found = _everyone(scene), dict(zip(_pools(arms), pools, strict=True))
-    speech = Speech(scene.world, scene.net, x, variance, config["correction"])
+    speech = Speech(scene.world, scene.net, x, variance, config["correction"], f"{seed}/human")
     tensors, bits = {}, {}
     for name, arm in arms.items():
         own = found[arm.teacher_code, False]

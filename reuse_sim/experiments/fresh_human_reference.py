@@ -225,4 +225,5 @@ def code(
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Bits really written of H outright, by an index of a fresh human, and by differences to two of them."""
     scene, theta = Scene(people, config, seed), pool.tensors["theta"].double()
-    return {}, written(scene.problem(), scene.net, scene.theta_human[0], theta, scene.distances(theta), (0,))
+    return {}, written(scene.problem(), scene.net, scene.theta_human[0], theta, scene.distances(theta),
+                       f"{seed}/human", (0,))

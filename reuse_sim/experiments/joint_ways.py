@@ -16,6 +16,7 @@ from torch import Tensor
 from reuse_sim import specialness
 from reuse_sim.engines.spec import BLOCK, Adam, Fresh, Head
 from reuse_sim.errors import InputError
+from reuse_sim.experiments import teacher_codes
 from reuse_sim.experiments.rederive import rederived
 from reuse_sim.experiments.scene import MUST_FAIL_BY
 from reuse_sim.inheritance import observed
@@ -23,15 +24,13 @@ from reuse_sim.joint.derivation import Way, way
 from reuse_sim.joint.recover import recover
 from reuse_sim.joint.replay import Process, replays
 from reuse_sim.joint.unrolled import supervised
-from reuse_sim.ledger import quantised
+from reuse_sim.ledger.shortest import shortest
 from reuse_sim.nets import Mlp
 from reuse_sim.rng import stream, streams
 from reuse_sim.specialness import symmetry
 from reuse_sim.train import train
 from reuse_sim.types import World
 
-FAMILY = 256
-"""Teachers that say what the spread of a teacher's parameters is, which its code is written in."""
 CORRECTED = 64
 """Fresh humans of whom the nearest is corrected in weight space."""
 LESSON, RUNS = 64, 4
@@ -117,22 +116,21 @@ class Scene:
 
 def apart(s: Scene) -> Tensor:
     """θ1 and θ2, each by its own code; θ1 as decoded `(1, p1)`."""
-    family = s.world.teacher(streams(s.seed, [f"family/{i}" for i in range(FAMILY)]))
-    spread = torch.cat([family, s.people["teacher"]]).double().square().mean(0).sqrt().clamp_min(1e-6)
-    teacher = quantised.shortest(s.teacher, spread, lambda theta: s.apart(s.right(s.x, theta), s.f), s.tolerance)
-    human = quantised.shortest(s.human, s.sd, s.from_human, s.tolerance)
+    error = s.tolerance * float(s.variance)
+    teacher, bits = teacher_codes.told(s.world, s.teacher[None], s.x, error, f"{s.seed}/teacher")
+    human = shortest(s.human, s.sd, s.from_human, s.tolerance, f"{s.seed}/human")
     s.ways += [
-        way("read θ1", (), ("θ1",), teacher.bits), way("read θ2", (), ("θ2",), human.bits),
+        way("read θ1", (), ("θ1",), bits), way("read θ2", (), ("θ2",), human.bits),
         way("answer as f", ("θ1",), ("f", "f on-distribution"), question=s.answer_f),
         way("answer as H", ("θ2",), REUSE, question=s.answer_h),
     ]  # fmt: skip
     s.metrics |= {
-        "ledger/teacher_bits": float(teacher.bits), "ledger/human_bits": float(human.bits),
-        "joint/decoded_off_fit": s.fit(s.right(s.off, teacher.theta[None])[0], s.right(s.off)),
+        "ledger/teacher_bits": float(bits), "ledger/human_bits": float(human.bits),
+        "joint/decoded_off_fit": s.fit(s.right(s.off, teacher)[0], s.right(s.off)),
         "human/on_fit": s.fit(s.of_human(s.on), s.right(s.on)),
         "human/off_fit": s.fit(s.of_human(s.off), s.right(s.off)),
     }  # fmt: skip
-    return teacher.theta[None]
+    return teacher
 
 
 def rerun(s: Scene) -> Process:
@@ -150,25 +148,25 @@ def by_process(s: Scene) -> None:
     process = rerun(s)
     s.metrics["joint/replays"] = float(replays(process, s.people["start"], s.people["human"]))
 
-    def bits(change: Tensor, origin: Tensor) -> int | None:
+    def bits(change: Tensor, origin: Tensor, name: str) -> int | None:
         """Of a start's difference `(p2,)` to a known one; None where no rounding of it trains to H."""
         def drift(d: Tensor) -> Tensor:
             return s.from_human(process(origin + d))
 
         try:
-            return quantised.shortest(change, s.sd, drift, s.tolerance, "uniform").bits
+            return shortest(change, s.sd, drift, s.tolerance, f"{s.seed}/{name}", "uniform").bits
         except InputError:
             return None
 
     own = s.people["start"][0].double()
-    if (told := bits(own, torch.zeros_like(own))) is None:
+    if (told := bits(own, torch.zeros_like(own), "start")) is None:
         s.why.append("no rounding of the initialisation trains to the human within the tolerance")
     else:
         s.ways += [way("read start", (), ("start",), told), way("train", ("θ1", "start"), ("θ2",), once=s.train_flops)]
     known = s.net.init([stream(s.seed, "known/init")], torch.float64)
     unrolled = supervised(s.net, process.x.double(), process.y.double(), process.steps, process.optimizer)
     found = recover(unrolled, known, s.sd, s.from_human, [s.tolerance], steps=s.config.search)
-    told = bits(found.theta[0, 0] - known[0], known[0]) if bool(found.reached.all()) else None
+    told = bits(found.theta[0, 0] - known[0], known[0], "learned start") if bool(found.reached.all()) else None
     if told is None:
         s.why.append(f"no learned start that trains to the human within the tolerance in {s.config.search} steps")
     else:
@@ -183,7 +181,8 @@ def by_fresh_humans(s: Scene) -> None:
     group = symmetry.of_net(s.net)
     assert group is not None
     best = group.align(people[int(near[:CORRECTED].argmin())][None] / s.sd, s.human / s.sd)[0] * s.sd
-    correction = quantised.shortest(s.human - best, s.sd, lambda d: s.from_human(best + d), s.tolerance)
+    correction = shortest(s.human - best, s.sd, lambda d: s.from_human(best + d), s.tolerance,
+                          f"{s.seed}/correction")
     s.ways += [
         way(f"train {CORRECTED} fresh", ("θ1",), (f"{CORRECTED} fresh",), once=CORRECTED * s.train_flops),
         way("correct the nearest", (f"{CORRECTED} fresh",), ("θ2",), math.log2(CORRECTED) + correction.bits),
@@ -211,7 +210,7 @@ def by_residual(s: Scene, decoded: Tensor) -> None:
         return s.apart(f + s.net.forward(theta, s.x)[..., 0], s.h)
 
     try:
-        residual = quantised.shortest(rest, s.sd, left, s.tolerance)
+        residual = shortest(rest, s.sd, left, s.tolerance, f"{s.seed}/residual")
     except InputError:
         s.why.append("no residual network within the tolerance")
         return
@@ -233,7 +232,7 @@ def by_one_network(s: Scene) -> None:
             return torch.maximum(s.apart(said[..., 0], s.f), s.apart(said[..., 1], s.h))
 
         if float(worse(theta[None])[0]) <= ROOM * s.tolerance:
-            told = quantised.shortest(theta, net.prior_sd(torch.float64), worse, s.tolerance)
+            told = shortest(theta, net.prior_sd(torch.float64), worse, s.tolerance, f"{s.seed}/shared/{width}")
             if best is None or told.bits < best[0]:
                 best = told.bits, net, told.theta
     if best is None:

@@ -10,28 +10,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-import torch
 from pydantic import BaseModel, Field
 from torch import Tensor
 
 from reuse_sim import specialness
 from reuse_sim.artifacts import Store, Stored
 from reuse_sim.errors import InputError, Refusal
+from reuse_sim.experiments import teacher_codes
 from reuse_sim.experiments.descents import Scene, Separate, found_bits, plain, reached, sample_given, train_people
-from reuse_sim.experiments.teacher_size import FAMILY
-from reuse_sim.ledger import quantised
 from reuse_sim.plugins import STRICT, Plugin, plugin
 from reuse_sim.record import Measured, Metric
-from reuse_sim.rng import stream, streams
+from reuse_sim.rng import stream
 from reuse_sim.specialness import path_work
 from reuse_sim.specialness.known import early
 from reuse_sim.specialness.path_work import END, Plan
 
 SMALLEST, AGREE = 30.0, 2.0
 """Bits that S counts as at least where errors are told as its share; bits within which two samplers must agree."""
-
-WORST = 1e6
-"""The largest C that a code's search is told of."""
 
 ORDERS = {
     "separate": "S by a sampler of its own, which no leak concerns",
@@ -45,8 +40,8 @@ METHOD = (
     "within the first tenth of an annealed descent and held; the others are learned from the human's behaviour. S is "
     "evaluated apart (a sampler begun anew in every arm, the reference as it was), after the leak (the same sampler, "
     "the reference conditioned on what is told), and harvested: the path work (Jarzynski) of that descent, weighed by "
-    "consistency. |θ1| is the teacher's shortest code within the same tolerance on the same questions, to a "
-    "reader who knows the size of each parameter in 256 teachers. FLOPs are 2 p per answer and 6 p with its gradient. "
+    "consistency. |θ1| is the teacher's shortest code within the same tolerance on the same questions, to a reader who "
+    "knows how the free coordinates of 256 teachers are spread. FLOPs are 2 p per answer and 6 p with its gradient. "
     "A world is undecided where two samplers without a leak differ by more than 2 bits or give no figure, or the human "
     "itself is not consistent."
 )
@@ -141,21 +136,11 @@ def harvest(people: Stored, config: Mapping[str, Any], seed: int) -> tuple[dict[
 
 
 def price(people: Stored, config: Mapping[str, Any], seed: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """|θ1| within the tolerance on the questions of C; a reader knows what its family's parameters are about."""
-    scene, theta_1 = Scene(people.tensors, config, seed), people.tensors["theta_teacher"].double()
-    world, x = scene.world, scene.asked.double()
-    family = world.teacher(streams(seed, [f"family/{i}" for i in range(FAMILY)])).double()
-    f = world.answer(theta_1, x[None])[0]
-
-    size = family.square().mean(0).sqrt().clamp(min=1e-6)
-
-    def off(z: Tensor) -> Tensor:
-        answers = world.answer(z * size, x.expand(len(z), -1, -1))
-        return ((answers - f).square().mean(-1) / f.var(correction=0)).nan_to_num(WORST).clamp(max=WORST)
-
-    # In these units all parameters are of one kind, so that one spread is written for all.
-    return {}, {"bits": float(quantised.shortest(theta_1[0] / size, torch.ones_like(size), off,
-                                                 config["tolerance"]).bits)}  # fmt: skip
+    """|θ1| within the tolerance on the questions of C."""
+    scene, theta_1 = Scene(people.tensors, config, seed), people.tensors["theta_teacher"]
+    x = scene.asked.double()
+    error = config["tolerance"] * float(scene.world.answer(theta_1.double(), x[None]).var(correction=0))
+    return {}, {"bits": float(teacher_codes.told(scene.world, theta_1, x, error, f"{seed}/teacher")[1])}
 
 
 def figures(

@@ -25,6 +25,8 @@ from reuse_sim.worlds.radius import Radius
 
 KIND = 1
 """Bits that say whether a teacher is coarse or generic, where there are both."""
+WHICH = {"refined": 1, "rounded": 2, "index": 2}
+"""Bits that say which code follows."""
 
 
 def draw(config: Mapping[str, Any], seed: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -161,7 +163,7 @@ def codes(
     theta: Tensor, sd: Tensor, distortion: quantised.Distortion, tolerance: float,
     units: Callable[[Tensor], tuple[list[copies.Unit], bool]], name: str, seed: int, steps: int,
 ) -> dict[str, Any]:
-    """What each code takes for θ `(p,)` under N(0, diag sd²), and the shortest less what its copies tell.
+    """What each code takes for θ `(p,)` under N(0, diag sd²), and the shortest, with its name, less what copies tell.
 
     Roundings begin at the Gaussian's mean, which is short and within the tolerance, or else at θ. Places among draws
     give nothing back: which copy comes of them is chance. `steps` towards the Gaussian; 0 where there is no gradient.
@@ -174,7 +176,7 @@ def codes(
     try:
         code = quantised.shortest(theta if q is None else q.mean, sd, distortion, tolerance, "uniform")
         rounded = code.bits
-        found.append((rounded, copies.bits(*units(code.theta))))
+        found.append((rounded + WHICH["rounded"], copies.bits(*units(code.theta))))
     except InputError as e:
         trouble = str(e)
     if q is not None:
@@ -183,14 +185,14 @@ def codes(
                                  stream(seed, f"{name}/index"))
             if sent.within:
                 index = sent.bits
-                found.append((index, 0))
+                found.append((index + WHICH["index"], 0))
             else:
                 why = "no draw that was sent is within the tolerance"
         except InputError as e:
             why = str(e)
     staged = refined.shortest(sd, distortion, tolerance, f"{seed}/{name}/refined")
     if staged is not None:
-        found.append((staged.bits, 0))
+        found.append((staged.bits + WHICH["refined"], 0))
     written, told = min(found, key=lambda f: f[0] - f[1]) if found else (None, None)
     return {
         "rounded": rounded, "index": index, "refined": staged and staged.bits,

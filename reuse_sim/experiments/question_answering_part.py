@@ -20,7 +20,7 @@ from reuse_sim.errors import Refusal
 from reuse_sim.experiments.scene import training_bytes
 from reuse_sim.inheritance.observed import r_squared
 from reuse_sim.joint import part
-from reuse_sim.ledger import quantised
+from reuse_sim.ledger.shortest import shortest
 from reuse_sim.nets import Mlp
 from reuse_sim.plugins import STRICT, Plugin, plugin
 from reuse_sim.record import Measured, Metric
@@ -161,13 +161,13 @@ def codes(people: Stored, config: Mapping[str, Any], seed: int) -> tuple[dict[st
     scene, tol = Scene(people, config, seed), config["tolerance"]
     net, prior_sd = scene.net, scene.net.prior_sd(torch.float64)
     does = net.forward(scene.theta_2, scene.x)
-    whole = float(quantised.shortest(scene.theta_2, prior_sd, part.worst_output(net, scene.x, does, scene.variance),
-                                     tol).bits)  # fmt: skip
+    all_of_it = part.worst_output(net, scene.x, does, scene.variance)
+    whole = float(shortest(scene.theta_2, prior_sd, all_of_it, tol, f"{seed}/whole").bits)
     answers = whole
     if net.sizes[-1] > 1:
         theirs = part.answering(net)
         near = part.worst_output(part.part(net), scene.x, does[:, :1], scene.variance[:1])
-        answers = min(whole, float(quantised.shortest(scene.theta_2[theirs], prior_sd[theirs], near, tol).bits))
+        answers = min(whole, float(shortest(scene.theta_2[theirs], prior_sd[theirs], near, tol, f"{seed}/part").bits))
     return {}, {"ledger/human_bits": whole, "ledger/answering_bits": answers, "joint/part_over_whole": answers / whole}
 
 

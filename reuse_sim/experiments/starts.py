@@ -15,6 +15,7 @@ from torch import Tensor
 
 from reuse_sim.artifacts import Stored
 from reuse_sim.errors import InputError
+from reuse_sim.experiments import teacher_codes
 from reuse_sim.experiments.started import Scene, as_values, information, rounded_bits, sampler
 from reuse_sim.inheritance import observed
 from reuse_sim.joint import linear
@@ -23,7 +24,7 @@ from reuse_sim.joint.preimage import preimage
 from reuse_sim.joint.recover import recover
 from reuse_sim.joint.replay import replays
 from reuse_sim.joint.unrolled import supervised
-from reuse_sim.ledger import quantised
+from reuse_sim.ledger.shortest import shortest
 from reuse_sim.rng import stream, streams
 
 if TYPE_CHECKING:
@@ -35,8 +36,6 @@ DECIDING = (0.01, 0.05, 0.1)
 """Those that claims are decided at."""
 MIDDLE = 0.05
 """The one at which numbers of training steps are compared."""
-FAMILY = 256
-"""Teachers that say how far a parameter of θ1 spreads."""
 
 
 def label(tolerance: float) -> str:
@@ -84,39 +83,33 @@ def write_codes(people: Stored, found: Stored, config: Config, seed: int) -> tup
     """Codes of θ2 and of its start at all tolerances; of θ1 and of a start that was found at those that decide."""
     scene, process = Scene(config, seed), Scene(config, seed).process(config.efforts[-1])
     theta_2, drift = people.tensors["humans"][-1], scene.drift(people.tensors["humans"][-1])
-    f = scene.world.answer(scene.theta_1, scene.asked[None])
-    family = scene.world.teacher(streams(seed, [f"family/{i}" for i in range(FAMILY)])).double()
 
     def of_start(theta_0: Tensor) -> Tensor:
         return drift(process(theta_0))
 
-    def of_teacher(theta: Tensor) -> Tensor:
-        g = scene.world.answer(theta, scene.asked.expand(len(theta), -1, -1))
-        # A decoded sd of 0 divides by it.
-        return ((g - f).square().mean(-1) / scene.variance).nan_to_num(1e9).clamp(max=1e9)
-
     metrics: dict[str, float | None] = {}
     said, trouble = {}, []
 
-    def write(name: str, theta: Tensor, sd: Tensor, distortion: Callable[[Tensor], Tensor], tolerance: float) -> None:
+    def write(name: str, theta: Tensor, distortion: Callable[[Tensor], Tensor], tolerance: float) -> None:
         try:
-            code = quantised.shortest(theta, sd, distortion, tolerance, "uniform")
+            code = shortest(theta, scene.sd, distortion, tolerance, f"{seed}/{name}", "uniform")
         except InputError as error:
             metrics[name] = None
             trouble.append(f"{name}: {error}")
             return
         metrics[name] = float(code.bits)
-        said[name] = {"step": code.step, "drift": code.distortion}
+        said[name] = code.distortion
 
     for t in sorted({*config.curve, *DECIDING}):
-        write(f"human_bits/at_{label(t)}", theta_2, scene.sd, drift, t)
-        write(f"init_bits/at_{label(t)}", people.tensors["theta_0"], scene.sd, of_start, t)
+        write(f"human_bits/at_{label(t)}", theta_2, drift, t)
+        write(f"init_bits/at_{label(t)}", people.tensors["theta_0"], of_start, t)
         metrics[f"plain_human_bits/at_{label(t)}"] = rounded_bits(theta_2, scene.sd, drift, t)
         metrics[f"plain_init_bits/at_{label(t)}"] = rounded_bits(people.tensors["theta_0"], scene.sd, of_start, t)
     for t, theta_0 in zip(DECIDING, found.tensors["theta_0"], strict=True):
-        write(f"ledger/teacher_bits_at_{label(t)}", scene.theta_1[0], family.square().mean(0).sqrt(), of_teacher, t)
+        name, error = f"ledger/teacher_bits_at_{label(t)}", t * float(scene.variance)
+        metrics[name] = float(teacher_codes.told(scene.world, scene.theta_1, scene.asked, error, f"{seed}/{name}")[1])
         if any(found.values[str(config.efforts[-1])][label(t)]["reached"]):
-            write(f"ledger/found_bits_at_{label(t)}", theta_0, scene.sd, of_start, t)
+            write(f"ledger/found_bits_at_{label(t)}", theta_0, of_start, t)
         else:
             metrics[f"ledger/found_bits_at_{label(t)}"] = None
             trouble.append(f"no search got to {label(t)} %: take more searches or search_steps")

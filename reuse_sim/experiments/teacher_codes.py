@@ -15,10 +15,13 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from reuse_sim.ledger.shortest import shortest
 from reuse_sim.rng import stream
 from reuse_sim.types import World
 from reuse_sim.worlds.radius import BALL, FREQUENCY, Radius, moments
 
+FAMILY = 256
+"""Teachers that say how the free coordinates of one are spread, for its code."""
 LENGTH = 1.3
 """Of the frequencies of coarse teachers, the longest of the family."""
 DIRECTIONS = torch.tensor([d for d in product((1.0, 0.0, -1.0), repeat=4) if next((v for v in d if v), 0.0) > 0])
@@ -137,3 +140,19 @@ def spread(world: World, count: int) -> tuple[Tensor, Tensor]:
     free = drawn.free(world.teacher(draws))
     mean = torch.zeros_like(free[0]) if isinstance(drawn, Whole) else free.mean(0)
     return mean, (free - mean).square().mean(0).sqrt().clamp(min=1e-6)
+
+
+def told(world: World, theta_1: Tensor, x: Tensor, error: float, name: str) -> tuple[Tensor, int]:
+    """f `(1, p1)` as decoded from its shortest message within a mean square `error` on x `(n, d)`, and its bits.
+
+    The reader knows the spread of the free coordinates in the family; `name` is of the streams that it shares.
+    """
+    drawn, (mean, sd) = chart(world), spread(world, FAMILY)
+    f = world.answer(theta_1.double(), x[None])
+
+    def distortion(free: Tensor) -> Tensor:
+        said = world.answer(drawn.theta(mean + free), x.expand(len(free), *x.shape))
+        return (said - f).square().mean(-1).nan_to_num(math.inf, math.inf)
+
+    code = shortest(drawn.free(theta_1)[0] - mean, sd, distortion, error, name)
+    return drawn.theta(mean + code.theta)[None].to(theta_1.dtype), code.bits

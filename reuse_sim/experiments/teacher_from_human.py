@@ -17,7 +17,8 @@ from torch import Tensor
 from reuse_sim.artifacts import Store, Stored
 from reuse_sim.errors import Refusal
 from reuse_sim.experiments.scene import training_bytes
-from reuse_sim.ledger import prequential, quantised
+from reuse_sim.ledger import prequential
+from reuse_sim.ledger.shortest import shortest
 from reuse_sim.ledger.students import Student, Waves, cold
 from reuse_sim.nets import Mlp
 from reuse_sim.plugins import STRICT, Plugin, plugin
@@ -181,8 +182,8 @@ def write(people: Stored, config: Mapping[str, Any], seed: int) -> tuple[dict[st
     found = {}
     for name, kind, theta in (("teacher", waves, as_waves(theta_1[0].double(), world.d)),
                               ("human", net, people.tensors["theta_human"][0].double())):
-        codes = [quantised.shortest(theta, kind.prior_sd(torch.float64), left_over(kind, theta, x[:NAMED]), fine)
-                 for fine in config["fineness"]]
+        sd, told = kind.prior_sd(torch.float64), left_over(kind, theta, x[:NAMED])
+        codes = [shortest(theta, sd, told, fine, f"{seed}/{name}") for fine in config["fineness"]]
         over = left_over(kind, theta, x)
         found[name] = [(code.bits, float(over(code.theta[None])[0])) for code in codes]
     return {}, found

@@ -13,6 +13,7 @@ from typing import Any, Protocol, TypeVar
 
 import constriction
 import numpy as np
+from torch import Tensor
 
 stream: Any = constriction.stream  # pyright: ignore[reportAttributeAccessIssue]
 WORD = 32
@@ -41,6 +42,16 @@ class Written:
 
     bits: int
     words: np.ndarray
+
+
+@dataclass(frozen=True)
+class Code:
+    """A message and what it says: θ `(p,)` as decoded, its distortion, and the bits that were written for it."""
+
+    bits: int
+    words: np.ndarray
+    theta: Tensor
+    distortion: float
 
 
 def write(model: Callable[[Pen], object]) -> Written:

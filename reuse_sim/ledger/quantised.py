@@ -21,6 +21,7 @@ from torch import Tensor
 
 from reuse_sim.errors import InputError
 from reuse_sim.ledger import message
+from reuse_sim.ledger.message import Code
 from reuse_sim.ledger.rounding import Lattice, search
 
 Distortion = Callable[[Tensor], Tensor]
@@ -39,19 +40,6 @@ GROUPS = 8
 """Most runs of parameters of one prior sd that have a spread each."""
 REACH = 16
 """Spreads that a parameter can be away from 0."""
-
-
-@dataclass(frozen=True)
-class Code:
-    """A message and what it says: θ `(p,)` as decoded, its distortion, and the bits that were written for it."""
-
-    bits: int
-    words: np.ndarray
-    theta: Tensor
-    distortion: float
-    step: float
-    """In prior sds."""
-    weighting: Literal["uniform", "sensitive"]
 
 
 def shortest(
@@ -170,7 +158,7 @@ def _shortest(
         decoded = decode(written.words, prior_sd)
         left = float(distortion(decoded[None])[0])
         if left <= tolerance:
-            found[place] = Code(written.bits, written.words, decoded, left, _step(place), kind)
+            found[place] = Code(written.bits, written.words, decoded, left)
 
     for place in range(0, STEPS, 2):
         attempt(place)

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from reuse_sim.engines.spec import need
 from reuse_sim.ledger import message
+from reuse_sim.ledger.message import Code
 from reuse_sim.ledger.relative import candidates
 
 STAGE = 4
@@ -30,39 +31,34 @@ STAGES = 32
 """Most stages."""
 RATES = (0.6, 0.7, 0.8, 0.9)
 """By how much each stage's s is less than the one before; which of them is written."""
+HEAD = math.log2(len(RATES) * STAGES)
+"""Bits that say the rate and the number of stages."""
+STALLED = 5
+"""Stages over which the best way changed by less than a twentieth, after which no later one is asked for."""
 BEAM = 64
 """Ways that the sender goes on from; four times as many find codes that are shorter by a stage now and then."""
 CHUNK = 1024
 """Networks whose distortion is asked at a time."""
 
 
-@dataclass(frozen=True)
-class Code:
-    """A message and what it says: θ `(p,)` as decoded, its distortion, and the bits that were written for it."""
-
-    bits: int
-    words: np.ndarray
-    theta: Tensor
-    distortion: float
-
-
 def shortest(
-    prior_sd: Tensor, distortion: Callable[[Tensor], Tensor], tolerance: float, name: str
+    prior_sd: Tensor, distortion: Callable[[Tensor], Tensor], tolerance: float, name: str, most: float = math.inf
 ) -> Code | None:
-    """The shortest of the codes found for a network within the tolerance; None where none has so few stages as may be.
+    """The shortest of the codes found for a network within the tolerance; None where none has so few bits as may be.
 
     Args:
         prior_sd: `(p,)` of N(0, diag prior_sd²).
         distortion: from what is to be told, θ `(n, p)` -> `(n,)`, in float64; may be infinite, and need not be smooth.
         tolerance: the largest distortion that will do.
         name: of the streams that sender and reader share.
+        most: bits that it may take; none takes more than those of all stages.
 
     Raises InputError where the tolerance is not above 0.
     """
     need(math.isfinite(tolerance) and tolerance > 0, "tolerance", tolerance, "a finite number above 0")
     sd, told = prior_sd.double(), None
     for place in range(len(RATES)):
-        few = len(told.places) - 1 if told else STAGES
+        few = len(told.places) - 1 if told else int(min(STAGES, (most - HEAD) // STAGE))
         places = _search(sd, distortion, tolerance, name, RATES[place], few)
         told = _Told(place, places) if places else told
     if told is None:
@@ -70,7 +66,7 @@ def shortest(
     written = message.write(lambda pen: _model(pen, told))
     theta = decode(written.words, sd, name)
     left = float(distortion(theta[None])[0])
-    return Code(written.bits, written.words, theta, left) if left <= tolerance else None
+    return Code(written.bits, written.words, theta, left) if left <= tolerance and written.bits <= most else None
 
 
 def decode(words: np.ndarray, prior_sd: Tensor, name: str) -> Tensor:
@@ -87,6 +83,7 @@ def _search(
 ) -> list[int]:
     """The places that lead within the tolerance in the fewest stages; none where more than `stages` are needed."""
     z, ways = torch.zeros(1, len(sd), dtype=torch.float64), torch.zeros(1, 0, dtype=torch.long)
+    nearest: list[float] = []
     for k in range(stages):
         draws = _draws(name, k, len(sd))
         z = _refined(z.repeat_interleave(len(draws), 0), draws.repeat(len(z), 1), rate**k)
@@ -94,8 +91,12 @@ def _search(
         ways = torch.cat([ways.repeat_interleave(len(draws), 0), last[:, None]], 1)
         left = torch.cat([distortion(some * sd) for some in z.split(CHUNK)]).nan_to_num(math.inf, math.inf)
         best = left.topk(min(BEAM, len(left)), largest=False).indices
-        if left[best[0]] <= tolerance:
+        nearest.append(float(left[best[0]]))
+        if nearest[-1] <= tolerance:
             return ways[best[0]].tolist()
+        recent = nearest[-STALLED:]
+        if len(recent) == STALLED and max(recent) <= 1.05 * min(recent):
+            return []
         z, ways = z[best], ways[best]
     return []
 

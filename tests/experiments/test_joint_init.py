@@ -124,10 +124,10 @@ def test_ranks_of_what_does_not_vary_say_nothing() -> None:
 
 
 def test_a_start_without_a_code_is_told(tmp_path, monkeypatch) -> None:
-    def never(theta, sd, distortion, tolerance, weighting):
+    def never(theta, sd, distortion, tolerance, name, weighting):
         raise InputError("tolerance", tolerance, "more than there is")
 
-    monkeypatch.setattr(starts.quantised, "shortest", never)
+    monkeypatch.setattr(starts, "shortest", never)
     found = joint_init.cell({"one": config()}, 0, Store(tmp_path))["one"]
     assert found.metrics["ledger/init_share_at_5"] is None and "got 0.05; expected more than there is" in found.reason
 

@@ -97,8 +97,9 @@ def test_entries_add_up_and_arms_share_their_stages(tmp_path) -> None:
             assert m["ledger/mass_profit_bits"] == pytest.approx(m["specialness/bits"] - mass)
             # No message is shorter than the mass by more than a Gaussian's share of luck.
             assert mass < m["ledger/teacher_bits"] + 3
-        written = [said["human"]["rounded"] - said["human"]["copies"], said["human"]["index"]]
-        assert m["ledger/human_bits"] <= min(w for w in written if w is not None)
+        written = [bits + which for code, which in ledger_entries.WHICH.items()
+                   if (bits := said["human"][code]) is not None]
+        assert min(written) - said["human"]["copies"] <= m["ledger/human_bits"] <= min(written)
         whole = m["human/consistent"] == 1 and said["specialness"]["status"] == "converged"
         assert (measured.status == "ok") == whole
         assert all(n in measured.reason for n, v in m.items() if v is None), name

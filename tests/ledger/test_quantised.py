@@ -78,7 +78,6 @@ def test_where_curvatures_differ_by_much_steps_of_their_own_are_shorter(together
     gain = float(0.5 * (h.mean().log2() - h.log2().mean())) * p
     naming = 0 if together else p  # a group whose parameters are all alike names them almost for nothing
     assert gain - naming - 0.15 * p < one.bits - own.bits < gain - naming + 0.15 * p
-    assert own.weighting == "sensitive"
 
 
 def test_what_distorts_nothing_costs_next_to_nothing() -> None:
