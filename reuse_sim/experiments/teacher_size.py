@@ -17,7 +17,8 @@ from pydantic import BaseModel, Field, field_validator
 from torch import Tensor
 
 from reuse_sim.artifacts import Store
-from reuse_sim.errors import Refusal
+from reuse_sim.errors import InputError, Refusal
+from reuse_sim.experiments import teacher_codes
 from reuse_sim.experiments.scene import training_bytes
 from reuse_sim.inheritance import observed
 from reuse_sim.leaks import fixed
@@ -28,20 +29,21 @@ from reuse_sim.specialness import Problem, estimate
 from reuse_sim.types import BITS, Human, World
 
 FAMILY = 256
-"""Teachers of the same size that say within what range a parameter lies."""
+"""Teachers of the same size that say within what range a parameter in fixed point lies."""
 
 METHOD = (
     "Teachers of several sizes are drawn, each with humans whose width grows with it. S is the specialness, under the "
     "initialisation prior and by sequential Monte Carlo, of humans whose mean squared error on named on-distribution "
-    "questions is within one share of var f, the same for all sizes. |θ1| is the teacher's shortest fixed-length code: "
-    "all its parameters in fixed point with as few bits each as leave the decoded teacher within that tolerance on the "
-    "same questions; S is regressed on |θ1| over the sizes of each world, both with equal errors (Deming), with an "
-    "intercept."
+    "questions is within one share of var f, the same for all sizes. |θ1| is the shortest message of a teacher within "
+    "that tolerance on the same questions, to a reader who knows how the free coordinates of its family are spread; S "
+    "is regressed on |θ1| over the sizes of each world, both with equal errors (Deming), with an intercept. Beside it "
+    "stands the slope on a plainer length: all parameters in fixed point with as few bits each as do."
 )
 
 METRICS = (
     Metric("specialness/slope", "bits per bit", "Deming slope of S on |θ1| over the sizes; 1 where a share exp(−|θ1|) "
            "of humans agrees, whatever the factor.", r"S = a + b\,|\theta_1|", headline=True),
+    Metric("specialness/fixed_slope", "bits per bit", "The same on the length in fixed point.", headline=True),
     Metric("specialness/intercept_bits", "bits", "S at |θ1| = 0 by the same line."),
     Metric("specialness/bits_per_parameter", "bits", "Least-squares slope of S on the teacher's number of parameters.",
            headline=True),
@@ -150,7 +152,8 @@ def run(config: Mapping[str, Any], seed: int) -> tuple[dict[str, Tensor], dict[s
     values = {
         **{k: v if math.isfinite(v) else None for k, v in numbers.items()}, "bound": said.bound, "status": said.status,
         **problem.report, "human_parameters": net.p, "teacher_parameters": theta_1.shape[1],
-        "code_bits": code_bits(world, theta_1, x, config["tolerance"], seed),
+        "code_bits": told_bits(world, theta_1, x.double(), config["tolerance"], f"{seed}/{size}/teacher"),
+        "fixed_bits": fixed_bits(world, theta_1, x, config["tolerance"], seed),
         "consistency": float(problem.cost(fit.theta.double())),
         "on_fit": float(observed.r_squared(world.human_answer(net, fit.theta, held), world.answer(theta_1, held))),
         "broken": fit.broken.get(0, ""),
@@ -158,8 +161,17 @@ def run(config: Mapping[str, Any], seed: int) -> tuple[dict[str, Tensor], dict[s
     return {"theta_teacher": theta_1, "theta_human": fit.theta}, values
 
 
-def code_bits(world: World, theta_teacher: Tensor, x: Tensor, tolerance: float, seed: int) -> int | None:
-    """|θ1| of a teacher `(1, p1)`: p1 times the fewest bits of fixed point that keep it within the tolerance on x.
+def told_bits(world: World, theta_teacher: Tensor, x: Tensor, tolerance: float, name: str) -> int | None:
+    """|θ1| of a teacher `(1, p1)` by its shortest message. None where no code gets within the tolerance on x."""
+    error = tolerance * float(world.answer(theta_teacher.double(), x[None]).var(correction=0))
+    try:
+        return teacher_codes.told(world, theta_teacher, x, error, name)[1]
+    except InputError:
+        return None
+
+
+def fixed_bits(world: World, theta_teacher: Tensor, x: Tensor, tolerance: float, seed: int) -> int | None:
+    """The same in fixed point: p1 times the fewest bits of fixed point that keep it within the tolerance on x.
 
     A parameter's range is the least power of two above what it is in any of 256 teachers of the family and the teacher
     itself. None where 16 bits do not do.
@@ -179,9 +191,12 @@ def code_bits(world: World, theta_teacher: Tensor, x: Tensor, tolerance: float, 
 def summary(sizes: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
     """The metrics from what `run` said of each size, smallest first."""
     first, last = sizes[0], sizes[-1]
-    lengths, bits = [s["code_bits"] for s in sizes], [s["bits"] for s in sizes]
-    complete = None not in lengths and None not in bits
-    slope = deming(lengths, bits) if complete else None
+    lengths, fixed_lengths, bits = ([s[k] for s in sizes] for k in ("code_bits", "fixed_bits", "bits"))
+
+    def on(lengths: Sequence[Any]) -> float | None:
+        return deming(lengths, bits) if None not in lengths and None not in bits else None
+
+    slope = on(lengths)
     parameters = [s["teacher_parameters"] for s in sizes]
 
     def back(s: Mapping[str, Any]) -> float | None:
@@ -189,6 +204,7 @@ def summary(sizes: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
 
     return {
         "specialness/slope": slope,
+        "specialness/fixed_slope": on(fixed_lengths),
         "specialness/intercept_bits": None if slope is None else float(np.mean(bits) - slope * np.mean(lengths)),
         "specialness/bits_per_parameter": float(np.polyfit(parameters, bits, 1)[0]) if None not in bits else None,
         "specialness/smallest_bits": first["bits"],

@@ -33,8 +33,8 @@ RATES = (0.6, 0.7, 0.8, 0.9)
 """By how much each stage's s is less than the one before; which of them is written."""
 HEAD = math.log2(len(RATES) * STAGES)
 """Bits that say the rate and the number of stages."""
-STALLED = 5
-"""Stages over which the best way changed by less than a twentieth, after which no later one is asked for."""
+SEEN = 5
+"""Stages that say how fast it goes; the search is given up where twice that will not do."""
 BEAM = 64
 """Ways that the sender goes on from; four times as many find codes that are shorter by a stage now and then."""
 CHUNK = 1024
@@ -94,11 +94,17 @@ def _search(
         nearest.append(float(left[best[0]]))
         if nearest[-1] <= tolerance:
             return ways[best[0]].tolist()
-        recent = nearest[-STALLED:]
-        if len(recent) == STALLED and max(recent) <= 1.05 * min(recent):
-            return []
+        if _hopeless(nearest, stages - k - 1, tolerance):
+            break
         z, ways = z[best], ways[best]
     return []
+
+
+def _hopeless(nearest: list[float], stages: int, tolerance: float) -> bool:
+    """Whether so many more stages will not do though they took the least distortion down twice as fast as the last."""
+    seen = nearest[-SEEN:]
+    pace = (min(seen) / max(seen)) ** (1 / (SEEN - 1))
+    return len(seen) == SEEN and not seen[-1] * pace ** (2 * stages) <= tolerance
 
 
 def _refined(z: Tensor, draws: Tensor, s: float) -> Tensor:

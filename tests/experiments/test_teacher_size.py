@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from reuse_sim.artifacts import Store
 from reuse_sim.experiments import teacher_size
-from reuse_sim.experiments.teacher_size import code_bits, deming, summary
+from reuse_sim.experiments.teacher_size import deming, fixed_bits, summary, told_bits
 from reuse_sim.rng import stream
 from reuse_sim.types import Estimate
 from reuse_sim.worlds import radius
@@ -45,29 +45,40 @@ def test_the_slope_of_noise_in_both_is_that_of_the_truth() -> None:
     assert slope == pytest.approx(1.0, abs=0.06)
 
 
-def test_the_code_is_the_shortest_that_keeps_the_teacher_within_the_tolerance() -> None:
+def test_the_fixed_point_is_the_shortest_that_keeps_the_teacher_within_the_tolerance() -> None:
     world: Any = radius.build(sines=2)
     theta = world.teacher([stream(0, "teacher")])
     x = world.on_distribution(theta, 200, [stream(0, "x")])[0]
-    lengths = [code_bits(world, theta, x, tolerance, 0) for tolerance in (0.3, 1e-2, 1e-4, 1e-6)]
+    lengths = [fixed_bits(world, theta, x, tolerance, 0) for tolerance in (0.3, 1e-2, 1e-4, 1e-6)]
     assert all(length is not None and length % 14 == 0 for length in lengths)
     each = [length // 14 for length in lengths if length is not None]
     # A hundredth of the error is a tenth of the cell, 3.3 bits.
     assert each == sorted(each)
     assert [b - a for a, b in zip(each[1:], each[2:], strict=False)] == pytest.approx([3, 3], abs=1)
-    assert code_bits(world, theta, x, 1e-12, 0) is None
+    assert fixed_bits(world, theta, x, 1e-12, 0) is None
+
+
+def test_the_message_is_shorter_than_fixed_point_and_none_where_there_is_no_code() -> None:
+    world: Any = radius.build(sines=2)
+    theta = world.teacher([stream(0, "teacher")])
+    x = world.on_distribution(theta, 64, [stream(0, "x")])[0].double()
+    for tolerance in (0.15, 1e-2):
+        told, plain = told_bits(world, theta, x, tolerance, "x"), fixed_bits(world, theta, x, tolerance, 0)
+        assert told is not None and plain is not None and told < plain
+    assert told_bits(world, theta, x, 1e-16, "x") is None
 
 
 def test_the_summary_of_planted_sizes() -> None:
     def size(code: int | None, bits: float | None, parameters: int) -> dict:
-        return {"code_bits": code, "bits": bits, "teacher_parameters": parameters, "on_fit": 0.9, "consistency": 0.1,
-                "tolerance": 0.2}
+        return {"code_bits": code, "fixed_bits": code and 2 * code, "bits": bits, "teacher_parameters": parameters,
+                "on_fit": 0.9, "consistency": 0.1, "tolerance": 0.2}
 
     said = summary([size(10, 7.0, 2), size(20, 12.0, 4), size(40, 22.0, 8)])
     assert said == pytest.approx({
-        "specialness/slope": 0.5, "specialness/intercept_bits": 2.0, "specialness/bits_per_parameter": 2.5,
-        "specialness/smallest_bits": 7.0, "specialness/largest_bits": 22.0, "ledger/smallest_teacher_bits": 10,
-        "ledger/largest_teacher_bits": 40, "ledger/smallest_return_bits": -3.0, "ledger/largest_return_bits": -18.0,
+        "specialness/slope": 0.5, "specialness/fixed_slope": 0.25, "specialness/intercept_bits": 2.0,
+        "specialness/bits_per_parameter": 2.5, "specialness/smallest_bits": 7.0,
+        "specialness/largest_bits": 22.0, "ledger/smallest_teacher_bits": 10, "ledger/largest_teacher_bits": 40,
+        "ledger/smallest_return_bits": -3.0, "ledger/largest_return_bits": -18.0,
         "human/least_on_fit": 0.9, "human/consistent": 1.0,
     })
     assert set(said) == {m.name for m in teacher_size.METRICS}

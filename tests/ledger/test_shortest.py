@@ -54,7 +54,7 @@ def test_a_search_that_no_longer_moves_is_given_up() -> None:
 
     assert refined.shortest(SD, never, 1.0, "x") is None
     whole = refined.BEAM << refined.STAGE
-    assert sum(asked) == len(refined.RATES) * (16 + 256 + (refined.STALLED - 2) * whole)
+    assert sum(asked) == len(refined.RATES) * (16 + 256 + (refined.SEEN - 2) * whole)
 
 
 def test_what_rounding_refuses_is_refused() -> None:
