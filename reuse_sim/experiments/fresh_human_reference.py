@@ -48,7 +48,7 @@ METRICS = (
            r"\log_2[\nu_f(B)/\mu(B)]/S", headline=True),
     Metric("joint/apart_share", "", "How far the bits saved are from S; none where censored.",
            r"|\log_2[\nu_f(B)/\mu(B)] - S|/S", headline=True),
-    Metric("joint/weights_bits", "bits", "A network in the ball by its parameters, in the shortest code found."),
+    Metric("joint/weights_bits", "bits", "A network in the ball, in the shortest code found."),
     Metric("joint/index_bits", "bits", "Which fresh human is the first in the ball, as written; where none is, the one "
            "bit that says so and the parameters."),
     Metric("joint/correction_bits", "bits", "The parameters by their difference to the fresh human nearest to H."),

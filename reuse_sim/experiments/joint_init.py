@@ -36,7 +36,8 @@ METHOD = (
     "the start it comes out the same to the last bit. Drift is the mean of (H' - H)²/var f over named questions, half "
     "of them on-distribution and half off, var f on-distribution. Codes are written and read back at a tolerance of "
     "drift: of θ2, of its start (a start will do if what training makes of it is within the tolerance), and of θ1 "
-    "(drift of f). The coder searches for the shortest network or start that will do; beside it stand codes without a "
+    "(drift of f), to a reader who knows how the free coordinates of its family are spread. The coder searches for the "
+    "shortest message, by rounding or in stages, of any network or start that will do; beside it stand codes without a "
     "search, which round what there is. The masses under the initialisation prior of all starts that would do and of "
     "all networks that would are both estimated by sequential Monte Carlo and count all symmetric copies. Searches "
     "begin at fresh starts and descend on drift through training, unrolled. Bits about f in a human are its "
@@ -62,8 +63,8 @@ METRICS = (
       for t in DECIDING),
     *(Metric(f"ledger/teacher_bits_at_{label(t)}", "bits", f"Code of θ1 at {label(t)} % drift of f.")
       for t in DECIDING),
-    *(Metric(f"ledger/found_bits_at_{label(t)}", "bits", f"Code of the start that a search found, at {label(t)} %.")
-      for t in DECIDING),
+    *(Metric(f"ledger/found_bits_at_{label(t)}", "bits", "Code of a start that will do, looked for about the "
+             f"one that a search found, at {label(t)} %.") for t in DECIDING),
     *(Metric(f"preimage/bits_at_{label(t)}", "bits", f"How many more starts than networks are right at {label(t)} % "
              "drift.", r"\log_2 \mu(\mathrm{Train}^{-1} B)/\mu(B)") for t in DECIDING),
     *(Metric(f"preimage/share_at_{label(t)}", "", f"The same over the code of θ2, at {label(t)} % drift.",
