@@ -37,7 +37,7 @@ SEEN = 5
 """Stages that say how fast it goes; the search is given up where twice that will not do."""
 BEAM = 64
 """Ways that the sender goes on from; four times as many find codes that are shorter by a stage now and then."""
-CHUNK = 1024
+CHUNK = 256
 """Networks whose distortion is asked at a time."""
 
 
