@@ -34,7 +34,10 @@ def test_it_is_the_shorter_of_both_and_a_bit(times: int, tolerance: float, by_st
 def test_stages_that_must_be_few_are_none_or_the_same() -> None:
     m = SD * torch.randn(4, generator=stream(0, "net"), dtype=torch.float64)
 
+    asked = []
+
     def apart(t: torch.Tensor) -> torch.Tensor:
+        asked.append(len(t))
         return ((t - m) / SD).square().mean(-1)
 
     free = refined.shortest(SD, apart, 0.1, "x")
@@ -42,7 +45,8 @@ def test_stages_that_must_be_few_are_none_or_the_same() -> None:
     same = refined.shortest(SD, apart, 0.1, "x", free.bits)
     assert same is not None and same.bits == free.bits and torch.equal(same.theta, free.theta)
     assert refined.shortest(SD, apart, 0.1, "x", free.bits - 1) is None
-    assert refined.shortest(SD, apart, 0.1, "x", 0) is None
+    asked.clear()
+    assert refined.shortest(SD, apart, 0.1, "x", 0) is None and not asked
 
 
 def test_a_search_that_no_longer_moves_is_given_up() -> None:
