@@ -53,6 +53,13 @@ def plain_docstring(app, what, name, obj, options, lines: list[str]) -> None:
             lines[i], code = lines[i] + ":", True
 
 
+def whole_sentence(app, what, name, obj, options, lines: list[str]) -> None:
+    """Napoleon takes what stands before an attribute's first colon for its type; here it begins the sentence."""
+    kinds = [i for i, line in enumerate(lines) if line.startswith(":type: ")]
+    if what in ("attribute", "data", "property") and kinds:
+        lines[0] = f"{lines.pop(kinds[0]).removeprefix(':type: ')}: {lines[0]}"
+
+
 def is_build(what: str, name: str) -> bool:
     return what == "function" and name.endswith(".build")
 
@@ -87,4 +94,5 @@ def list_options(app, what, name, obj, options, lines: list[str]) -> None:
 def setup(app) -> None:
     app.connect("autodoc-process-docstring", plain_docstring, priority=400)
     app.connect("autodoc-process-docstring", list_options, priority=410)
+    app.connect("autodoc-process-docstring", whole_sentence, priority=600)
     app.connect("autodoc-process-signature", short_signature)

@@ -36,7 +36,7 @@ def shortest(
         name: of the streams that sender and reader share; one for each network that is told.
         weighting: of rounded parameters.
 
-    Raises InputError where rounded parameters do, which can tell any network at some step.
+    Raises InputError where `quantised.shortest` does.
     """
     rounded = quantised.shortest(theta, prior_sd, distortion, tolerance, weighting)
     code = refined.shortest(prior_sd, distortion, tolerance, name, rounded.bits - 1) or rounded
