@@ -163,7 +163,7 @@ def codes(
     theta: Tensor, sd: Tensor, distortion: quantised.Distortion, tolerance: float,
     units: Callable[[Tensor], tuple[list[copies.Unit], bool]], name: str, seed: int, steps: int,
 ) -> dict[str, Any]:
-    """What each code takes for θ `(p,)` under N(0, diag sd²), and the shortest, with its name, less what copies tell.
+    """What each code takes for θ `(p,)` under N(0, diag sd²), and the shortest with WHICH less what copies tell.
 
     Roundings begin at the Gaussian's mean, which is short and within the tolerance, or else at θ. Places among draws
     give nothing back: which copy comes of them is chance. `steps` towards the Gaussian; 0 where there is no gradient.

@@ -90,15 +90,23 @@ def write_codes(people: Stored, found: Stored, config: Config, seed: int) -> tup
     metrics: dict[str, float | None] = {}
     said, trouble = {}, []
 
-    def write(name: str, theta: Tensor, distortion: Callable[[Tensor], Tensor], tolerance: float) -> None:
+    def keep(name: str, told: Callable[[], int]) -> None:
         try:
-            code = shortest(theta, scene.sd, distortion, tolerance, f"{seed}/{name}", "uniform")
+            metrics[name] = float(told())
         except InputError as error:
             metrics[name] = None
             trouble.append(f"{name}: {error}")
-            return
-        metrics[name] = float(code.bits)
-        said[name] = code.distortion
+
+    def write(name: str, theta: Tensor, distortion: Callable[[Tensor], Tensor], tolerance: float) -> None:
+        def told() -> int:
+            code = shortest(theta, scene.sd, distortion, tolerance, f"{seed}/{name}", "uniform")
+            said[name] = code.distortion
+            return code.bits
+
+        keep(name, told)
+
+    def write_teacher(name: str, error: float) -> None:
+        keep(name, lambda: teacher_codes.told(scene.world, scene.theta_1, scene.asked, error, f"{seed}/{name}")[1])
 
     for t in sorted({*config.curve, *DECIDING}):
         write(f"human_bits/at_{label(t)}", theta_2, drift, t)
@@ -106,8 +114,7 @@ def write_codes(people: Stored, found: Stored, config: Config, seed: int) -> tup
         metrics[f"plain_human_bits/at_{label(t)}"] = rounded_bits(theta_2, scene.sd, drift, t)
         metrics[f"plain_init_bits/at_{label(t)}"] = rounded_bits(people.tensors["theta_0"], scene.sd, of_start, t)
     for t, theta_0 in zip(DECIDING, found.tensors["theta_0"], strict=True):
-        name, error = f"ledger/teacher_bits_at_{label(t)}", t * float(scene.variance)
-        metrics[name] = float(teacher_codes.told(scene.world, scene.theta_1, scene.asked, error, f"{seed}/{name}")[1])
+        write_teacher(f"ledger/teacher_bits_at_{label(t)}", t * float(scene.variance))
         if any(found.values[str(config.efforts[-1])][label(t)]["reached"]):
             write(f"ledger/found_bits_at_{label(t)}", theta_0, of_start, t)
         else:

@@ -132,6 +132,15 @@ def test_a_start_without_a_code_is_told(tmp_path, monkeypatch) -> None:
     assert found.metrics["ledger/init_share_at_5"] is None and "got 0.05; expected more than there is" in found.reason
 
 
+def test_a_teacher_without_a_code_is_told(tmp_path, monkeypatch) -> None:
+    def never(world, theta_1, x, error, name):
+        raise InputError("tolerance", error, "more than there is")
+
+    monkeypatch.setattr(starts.teacher_codes, "told", never)
+    found = joint_init.cell({"one": config()}, 0, Store(tmp_path))["one"]
+    assert found.metrics["ledger/joint_share_at_5"] is None and "expected more than there is" in found.reason
+
+
 def test_a_broken_human_is_refused(tmp_path) -> None:
     with pytest.raises(Refusal, match="lower rate"):
         joint_init.cell({"one": config(rate=10, efforts=[1, 2, 4], width=64)}, 0, _Broken(tmp_path))
