@@ -32,12 +32,12 @@ METHOD = (
     "Monte Carlo, of humans within that tolerance of f on them. A length is that of the shortest of the messages that "
     "were written and read back: parameters rounded to steps, with a search among the roundings; the place of a draw "
     "of a Gaussian among shared draws of the prior; and places among shared draws in stages, each of what the one "
-    "before left, by whatever comes nearest in behaviour. The human's prior is the initialisation prior; the teacher's "
-    "is normal in each free coordinate, with the mean and the sd that it has over other teachers of the family (for "
-    "trained networks about 0, with the root mean square: their mean would tell what all of them learned), and what "
-    "follows from the free coordinates costs nothing. Since S counts all copies of a network, what the choice among "
-    "copies of rounded parameters can tell is given back in either length. A head points at one of the two networks: a "
-    "bit."
+    "before left, by whatever comes nearest in behaviour; a bit or two say which it is. The human's prior is the "
+    "initialisation prior; the teacher's is normal in each free coordinate, with the mean and the sd that it has over "
+    "other teachers of the family (for trained networks about 0, with the root mean square: their mean would tell "
+    "what all of them learned), and what follows from the free coordinates costs nothing. Since S counts all copies "
+    "of a network, what the choice among copies of rounded parameters can tell is given back in either length. A head "
+    "points at one of the two networks: a bit."
 )
 
 METRICS = (
