@@ -14,7 +14,7 @@ from typing import Any
 from threadpoolctl import threadpool_limits
 
 from reuse_sim.artifacts import Store
-from reuse_sim.errors import Refusal
+from reuse_sim.errors import InputError, Refusal
 from reuse_sim.record import Measured, RunRecord, Status, to_json
 from reuse_sim.scenario import Cell, Scenario
 
@@ -59,6 +59,8 @@ def run_cell(scenario: Scenario, cell: Cell, notice: Callable[[str], None]) -> C
     except Refusal as refusal:
         status = "undecided" if refusal.status == "undecided" else "failed"
         records = without_figures(scenario, cell, status, refusal.reason, time.perf_counter() - start)
+    except InputError as error:  # What was asked for does not suit this world; its sentence says all there is.
+        records = without_figures(scenario, cell, "failed", str(error), time.perf_counter() - start)
     except Exception as error:
         if isinstance(error, OSError) and error.errno in FULL:
             raise

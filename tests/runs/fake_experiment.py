@@ -9,7 +9,7 @@ import torch
 from pydantic import BaseModel, Field
 
 from reuse_sim.artifacts import tensors_sha256
-from reuse_sim.errors import Refusal
+from reuse_sim.errors import InputError, Refusal
 from reuse_sim.plugins import STRICT
 from reuse_sim.record import Measured, Metric
 from reuse_sim.rng import stream
@@ -20,7 +20,7 @@ METRICS = (
     Metric("human/off_fit", "R²", "The human's fit."),
     Metric("outer/off_fit", "R²", "The outer model's fit."),
 )
-Trouble = Literal["none", "refuse", "undecided", "type", "nan", "die", "full", "print", "forget", "unwritable"]
+Trouble = Literal["none", "refuse", "undecided", "input", "type", "nan", "die", "full", "print", "forget", "unwritable"]
 
 
 class Config(BaseModel):
@@ -74,6 +74,8 @@ def cell(arms, seed, store):
 def _break(trouble):
     if trouble in ("refuse", "undecided"):
         raise Refusal("the human does not fail", "failed" if trouble == "refuse" else "undecided")
+    if trouble == "input":
+        raise InputError("tolerance", 1e-9, "more than 0.1")
     if trouble == "type":
         raise TypeError("two\nlines")
     if trouble == "die":

@@ -120,6 +120,14 @@ def test_a_refusal_gives_every_arm_its_reason(project, trouble, status):
     assert not (outcome.folder / "errors").exists()
 
 
+def test_a_setting_that_does_not_suit_one_world_fails_that_world_in_its_own_words(project):
+    outcome = run(project, "trouble=input")
+    said = "tolerance: got 1e-09; expected more than 0.1"
+    assert {(r.status, r.reason) for r in of_seed(outcome, 1)} == {("failed", said)}
+    assert {r.status for r in of_seed(outcome, 0) + of_seed(outcome, 2)} == {"ok"}
+    assert not (outcome.folder / "errors").exists()
+
+
 def test_a_defect_is_one_line_and_a_traceback_in_a_file(project):
     outcome = run(project, "trouble=type")
     broken = of_seed(outcome, 1)
