@@ -8,7 +8,7 @@ of rerunning it. Arms are humans, or shares of the outer's own training that a h
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, field_validator
@@ -26,8 +26,8 @@ from reuse_sim.rng import stream, streams
 from reuse_sim.train import train, value_and_grad
 from reuse_sim.types import World
 
-APART, GROWTH = 1.2, 1.05
-"""Ratio of one rate that is tried to the next, and of one step at which the loss is asked for to the next."""
+GROWTH = 1.05
+"""Ratio of one step at which the loss is asked for to the next."""
 PLACES, PAIRS, SIZES = 6, 64, (8, 512)
 """Where along the descent, with how many pairs of batches and of which sizes the gradient's noise is measured."""
 ONE = 1.0
@@ -151,7 +151,7 @@ def run(config: Mapping[str, Any], seed: int) -> tuple[dict[str, Tensor], dict[s
     for batch in reversed(outer.batches):
         # Half as large a batch takes about twice the steps at most.
         most = math.ceil(1.3 * most * last / batch) if last else most
-        best[batch] = climb(lambda r, most, batch=batch: task.steps(batch, r, most), rate, most)
+        best[batch] = process.climb(lambda r, most, batch=batch: task.steps(batch, r, most), rate, most)
         rate, most, last = best[batch][0], math.ceil(min(best[batch][1], most)), batch
     batches, steps = list(outer.batches), [best[b][1] for b in outer.batches]
     values: dict[str, Any] = {
@@ -185,10 +185,14 @@ class Task:
         x = self.world.on_distribution(self.theta_teacher, n, [stream(self.seed, name)])
         return x[0], self.world.answer(self.theta_teacher, x)[0]
 
-    def losses(self, theta: Tensor) -> Tensor:
-        """Mean of (M − f)² over held-out questions as a share of var f: θ `(…, p)` -> `(…)`."""
-        error = self.net.forward(theta, self.x)[..., 0] - self.f
-        return error.square().mean(-1) / self.f.var(correction=0)
+    def loss(self, theta: Tensor, asked: int = HELD) -> float:
+        """Mean of (M − f)² over held-out questions as a share of var f, θ `(runs, p)`: the runs' geometric mean.
+
+        With fewer `asked` what the others add is left out, so that it is no more than all of it.
+        """
+        error = self.net.forward(theta, self.x[:asked])[..., 0] - self.f[:asked]
+        mean = error.square().mean(-1) * (asked / HELD)
+        return float((mean / self.f.var(correction=0)).log().mean().exp())
 
     def train(self, batch: int, rate: float, save: list[int], runs: int) -> Tensor | None:
         """Iterates `(k, runs, p)` at the steps in `save`; None where one run broke."""
@@ -209,8 +213,11 @@ class Task:
         iterates = self.train(batch, rate, save, self.runs)
         if iterates is None:
             return math.inf
-        # One saved step at a time: the answers of all at once would not fit a cache.
-        return crossing(save, [float(self.losses(theta).log().mean().exp()) for theta in iterates], self.target)
+
+        def loss(k: int, asked: int = HELD) -> float:
+            return self.loss(iterates[k], asked)  # One saved step at a time: all at once would not fit a cache.
+
+        return process.crossing(save, self.target, loss, least=lambda k: loss(k, HELD // 8))
 
     def descent(self, batch: int, rate: float, steps: int) -> Tensor:
         """θ `(PLACES, p)` of one run, equally far apart and before its end."""
@@ -231,46 +238,6 @@ class Task:
         except InputError:
             return None
         return {"simple": simple.scale, "curved": curved.scale, "error": curved.error}
-
-
-def crossing(save: list[int], losses: list[float], target: float) -> float:
-    """The step at which losses, told at the steps in `save`, first meet the target; between two by their logarithm."""
-    if losses[0] <= target:
-        raise InputError("outer.target", target, f"less than the {losses[0]:.3g} that no training gives")
-    for a, b, above, below in zip(save, save[1:], losses, losses[1:], strict=False):
-        if below <= target:
-            return a + (b - a) * math.log(above / target) / math.log(above / below)
-    return math.inf
-
-
-def climb(steps: Callable[[float, int], float], rate: float, most: int) -> tuple[float, float]:
-    """The best rate and its `steps(rate, most)`, from `rate` to neighbours until both are worse, then between them.
-
-    The least of a parabola through three logarithms; where a neighbour never gets there, as beyond the rate at which
-    runs break, by halving what lies between. Where none gets there rates fall, 20 times at most. Nothing is run for
-    longer than half again the best so far.
-    """
-    tried: dict[float, float] = {}
-
-    def at(k: float) -> float:
-        if k not in tried:
-            best = min(tried.values(), default=math.inf)
-            tried[k] = steps(rate * APART**k, math.ceil(min(most, 1.5 * best)))
-        return tried[k]
-
-    best = next((k for k in range(0, -20, -1) if math.isfinite(at(k))), 0)
-    while (near := min((best - 1, best + 1), key=at)) and at(near) < at(best):
-        best = near
-    low, middle, high = (at(best + i) for i in (-1, 0, 1))
-    if not all(map(math.isfinite, (low, middle, high))):
-        place, side = float(best), 1 if math.isinf(high) else -1
-        for shift in (0.5, 0.25):
-            place = min((place, place + side * shift), key=at)
-        return rate * APART**place, at(place)
-    low, middle, high = (math.log(v) for v in (low, middle, high))
-    bend = low - 2 * middle + high
-    shift = (low - high) / (2 * bend) if bend > 0 else 0.0
-    return rate * APART ** (best + shift), math.exp(middle - bend * shift**2 / 2)
 
 
 def factors(ran: Mapping[str, Any], arm: Config) -> dict[str, float | None]:

@@ -23,6 +23,8 @@ from reuse_sim.errors import InputError
 from reuse_sim.nets import Mlp
 
 Regime = Literal["datapoint", "batch", "once", "doomed"]
+APART = 1.2
+"""Ratio of one rate that is tried to the next."""
 
 
 # The noise of a gradient -----------------------------------------------------------------------------
@@ -128,14 +130,62 @@ def fit_steps(batches: Sequence[float], steps: Sequence[float]) -> Steps:
         raise InputError("batches", f"{len(batches)} sizes and {len(steps)} counts of steps", "three sizes or more")
     if not all(math.isfinite(v) and v > 0 for v in (*batches, *steps)):
         raise InputError("steps", [*steps], "finite numbers above 0 for batches above 0")
-    b, s = (torch.tensor([*values], dtype=torch.float64) for values in (batches, steps))
-    design = torch.stack([1 / s, 1 / (b * s)], 1)
-    least, slope = torch.linalg.lstsq(design, torch.ones(len(s), 1, dtype=torch.float64)).solution.flatten().tolist()
+    # By the normal equations, for plain sums come out alike on every run; lstsq's last digits do not.
+    parts = [(1 / s, 1 / (b * s)) for b, s in zip(batches, steps, strict=True)]
+    aa, ab, bb = (math.fsum(p[i] * p[j] for p in parts) for i, j in ((0, 0), (0, 1), (1, 1)))
+    a, b = (math.fsum(p[i] for p in parts) for i in (0, 1))
+    least, slope = (bb * a - ab * b) / (aa * bb - ab**2), (aa * b - ab * a) / (aa * bb - ab**2)
     if least <= 0 or slope <= 0:
         raise InputError("steps", [*steps], "fewer steps for larger batches, and some for the largest",
                          "Take batches on both sides of the critical one.")
-    line = least + slope / b
-    return Steps(least, slope / least, float((line / s - 1).abs().max()))
+    misfit = max(abs(least * one + slope * by_batch - 1) for one, by_batch in parts)
+    return Steps(least, slope / least, misfit)
+
+
+def crossing(
+    save: list[int], target: float, loss: Callable[[int], float], least: Callable[[int], float] = lambda k: 0.0
+) -> float:
+    """The step at which a loss first meets the target, told at places of `save`; between two by their logarithm.
+
+    `least` is a cheap figure that the loss is not below.
+    """
+    if (begin := loss(0)) <= target:
+        raise InputError("target", target, f"less than the {begin:.3g} that no training gives")
+    for k in range(1, len(save)):
+        if least(k) <= target and (below := loss(k)) <= target:
+            above = loss(k - 1)
+            return save[k - 1] + (save[k] - save[k - 1]) * math.log(above / target) / math.log(above / below)
+    return math.inf
+
+
+def climb(steps: Callable[[float, int], float], rate: float, most: int) -> tuple[float, float]:
+    """The best rate and its `steps(rate, most)`, from `rate` to neighbours until both are worse, then between them.
+
+    The least of a parabola through three logarithms; where a neighbour never gets there, as beyond the rate at which
+    runs break, by halving what lies between. Where none gets there rates fall, 20 times at most. Nothing is run for
+    longer than half again the best so far.
+    """
+    tried: dict[float, float] = {}
+
+    def at(k: float) -> float:
+        if k not in tried:
+            best = min(tried.values(), default=math.inf)
+            tried[k] = steps(rate * APART**k, math.ceil(min(most, 1.5 * best)))
+        return tried[k]
+
+    best = next((k for k in range(0, -20, -1) if math.isfinite(at(k))), 0)
+    while (near := min((best - 1, best + 1), key=at)) and at(near) < at(best):
+        best = near
+    low, middle, high = (at(best + i) for i in (-1, 0, 1))
+    if not all(map(math.isfinite, (low, middle, high))):
+        place, side = float(best), 1 if math.isinf(high) else -1
+        for shift in (0.5, 0.25):
+            place = min((place, place + side * shift), key=at)
+        return rate * APART**place, at(place)
+    low, middle, high = (math.log(v) for v in (low, middle, high))
+    bend = low - 2 * middle + high
+    shift = (low - high) / (2 * bend) if bend > 0 else 0.0
+    return rate * APART ** (best + shift), math.exp(middle - bend * shift**2 / 2)
 
 
 # What it costs ---------------------------------------------------------------------------------------

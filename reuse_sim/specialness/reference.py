@@ -20,7 +20,8 @@ class Reference(Protocol):
     """A proper probability measure over θ `(d,)`. Any object with these two methods will do.
 
     One that also has `from_normal(z)` and `to_normal(theta)`, a smooth one-to-one map of standard normal z to θ,
-    lets samplers work where the measure is N(0, I): the first two below do. One that instead has
+    lets samplers work where the measure is N(0, I): the first two below do. `pulled(slope, z)`, a gradient in θ as one
+    in z, saves them asking autograd for it, a quarter of their time for small networks. One that instead has
     `propose(theta, size, generator)`, as likely to go from θ to θ' as back, is walked on by that.
     """
 
@@ -60,6 +61,10 @@ class DiagonalNormal:
     def to_normal(self, theta: Tensor) -> Tensor:
         """z = (θ − mean) / sd."""
         return (theta - self.mean) / self.sd
+
+    def pulled(self, slope: Tensor, z: Tensor) -> Tensor:
+        """∇_z of what has gradient `slope` `(…, d)` in θ."""
+        return slope * self.sd
 
     def distribution(self) -> Any:
         """As a Pyro distribution over one θ `(d,)`."""

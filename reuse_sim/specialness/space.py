@@ -75,23 +75,27 @@ class Space:
             with torch.no_grad():
                 return State(z, base, checked(self.problem.cost, self.theta(z)))
         with torch.enable_grad():
-            leaf = z.clone().requires_grad_(True)
-            theta = self.theta(leaf)
-            if self.problem.gradient is None:
-                cost = checked(self.problem.cost, theta)
-                if not cost.requires_grad:
-                    raise InputError("Problem.cost", "a cost without a gradient", "one that autograd can follow",
-                                     "say smooth=False, and take method subset or smc")
-                (slope,) = torch.autograd.grad(cost.sum(), leaf)
-            else:
-                cost, upper = self.problem.gradient(theta.detach())
-                (slope,) = torch.autograd.grad(theta, leaf, upper)
+            cost, slope = self._cost(z)
             if self.normal:
                 base_slope = -z
             else:
                 leaf = z.clone().requires_grad_(True)
                 (base_slope,) = torch.autograd.grad(self.problem.reference.log_prob(leaf).sum(), leaf)
-        return State(z, base, cost.detach(), base_slope, slope)
+        return State(z, base, cost, base_slope, slope)
+
+    def _cost(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """C `(n,)` at z, and its gradient there."""
+        leaf = z.clone().requires_grad_(True)
+        if self.problem.gradient is None:
+            cost = checked(self.problem.cost, self.theta(leaf))
+            if not cost.requires_grad:
+                raise InputError("Problem.cost", "a cost without a gradient", "one that autograd can follow",
+                                 "say smooth=False, and take method subset or smc")
+            return cost.detach(), torch.autograd.grad(cost.sum(), leaf)[0]
+        cost, upper = self.problem.gradient(self.theta(z))
+        if hasattr(self.problem.reference, "pulled"):
+            return cost.detach(), self.problem.reference.pulled(upper, z)  # type: ignore[attr-defined]
+        return cost.detach(), torch.autograd.grad(self.theta(leaf), leaf, upper)[0]
 
     def log_joint(self, z: Tensor) -> Tensor:
         """Log of the reference's density of z times exp(−strength C), z `(n, d)`: `(n,)`; for autograd, unchecked.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 
 import pytest
 from pydantic import ValidationError
@@ -11,7 +10,7 @@ from pydantic import ValidationError
 from reuse_sim.artifacts import Store
 from reuse_sim.errors import InputError
 from reuse_sim.experiments import process_cost
-from reuse_sim.experiments.process_cost import climb, crossing, factors
+from reuse_sim.experiments.process_cost import factors
 from reuse_sim.humans.descent import Descent
 
 ARM = {"world": {"use": "radius"}, "human": {"use": "descent", "width": 6, "steps": 450, "batch": 32},
@@ -22,33 +21,14 @@ def config(**changes):
     return process_cost.Config.model_validate_json(json.dumps(ARM | changes))
 
 
-def test_the_step_at_which_a_loss_is_met_lies_on_a_line_of_logarithms():
-    assert crossing([0, 10, 20], [1.0, 0.4, 0.1], 0.2) == pytest.approx(15)
-    assert crossing([0, 10, 20], [1.0, 0.4, 0.1], 0.05) == math.inf
-    with pytest.raises(InputError, match="no training"):
-        crossing([0, 10], [0.1, 0.01], 0.2)
-
-
-def test_climbing_finds_the_best_rate_between_those_it_tries():
-    """S = 100 e^(log²(rate/.37)) is a parabola in logarithms, which the last step finds exactly."""
-    asked = []
-
-    def steps(rate: float, most: int) -> float:
-        asked.append(rate)
-        found = 100 * math.exp(math.log(rate / 0.37) ** 2)
-        return found if found <= most else math.inf
-
-    assert climb(steps, 0.15, 10_000) == pytest.approx((0.37, 100))
-    assert len(asked) == len(set(asked)) < 12
-
-
-def test_climbing_stops_at_the_rate_beyond_which_runs_break():
-    """S = 1/rate up to .5: between .4977, which is tried, and the wall are two halvings left."""
-    rate, steps = climb(lambda rate, most: 1 / rate if rate < 0.5 else math.inf, 0.16, 100)
-    assert 0.5 / 1.2**0.25 <= rate < 0.5 and steps == pytest.approx(1 / rate)
-    fallen, _ = climb(lambda rate, most: 1 / rate if rate < 0.1 else math.inf, 0.9, 100)
-    assert 0.1 / 1.2**0.25 <= fallen < 0.1
-    assert climb(lambda rate, most: math.inf, 0.9, 100)[1] == math.inf
+def test_a_loss_over_some_questions_is_not_above_the_loss():
+    arm = config()
+    task = process_cost.Task(arm.world.build(), arm.outer, 0)
+    whole = task.loss(task.theta_0)
+    error = task.net.forward(task.theta_0, task.x)[..., 0] - task.f
+    assert whole == pytest.approx(float((error.square().mean(1) / task.f.var(correction=0)).log().mean().exp()))
+    parts = [task.loss(task.theta_0, n) for n in (64, 512, 2047)]
+    assert sorted(parts) == parts and parts[-1] <= whole
 
 
 def test_factors_of_planted_runs():

@@ -166,3 +166,44 @@ def test_the_premium_of_real_descents_is_that_of_the_formula_within_5_percent():
 def test_what_cannot_be_is_refused(call, where):
     with pytest.raises(InputError, match=where):
         call()
+
+
+def test_the_step_at_which_a_loss_is_met_lies_on_a_line_of_logarithms():
+    losses = [1.0, 0.4, 0.1, 0.3, 0.1]
+    assert process.crossing([0, 10, 20, 30, 40], 0.2, losses.__getitem__) == pytest.approx(15)
+    assert process.crossing([0, 10, 20, 30, 40], 0.05, losses.__getitem__) == math.inf
+    with pytest.raises(InputError, match="no training"):
+        process.crossing([0, 10], 0.2, [0.1, 0.01].__getitem__)
+
+
+def test_a_loss_is_asked_only_where_its_least_meets_the_target():
+    losses, asked = [1.0, 0.4, 0.3, 0.1, 0.1], []
+
+    def loss(k):
+        asked.append(k)
+        return losses[k]
+
+    step = process.crossing([0, 10, 20, 30, 40], 0.2, loss, lambda k: 0.6 * losses[k])
+    assert step == process.crossing([0, 10, 20, 30, 40], 0.2, losses.__getitem__) and asked == [0, 2, 3, 2]
+
+
+def test_climbing_finds_the_best_rate_between_those_it_tries():
+    """S = 100 e^(log²(rate/.37)) is a parabola in logarithms, which the last step finds exactly."""
+    asked = []
+
+    def steps(rate: float, most: int) -> float:
+        asked.append(rate)
+        found = 100 * math.exp(math.log(rate / 0.37) ** 2)
+        return found if found <= most else math.inf
+
+    assert process.climb(steps, 0.15, 10_000) == pytest.approx((0.37, 100))
+    assert len(asked) == len(set(asked)) < 12
+
+
+def test_climbing_stops_at_the_rate_beyond_which_runs_break():
+    """S = 1/rate up to .5: between .4977, which is tried, and the wall are two halvings left."""
+    rate, steps = process.climb(lambda rate, most: 1 / rate if rate < 0.5 else math.inf, 0.16, 100)
+    assert 0.5 / 1.2**0.25 <= rate < 0.5 and steps == pytest.approx(1 / rate)
+    fallen, _ = process.climb(lambda rate, most: 1 / rate if rate < 0.1 else math.inf, 0.9, 100)
+    assert 0.1 / 1.2**0.25 <= fallen < 0.1
+    assert process.climb(lambda rate, most: math.inf, 0.9, 100)[1] == math.inf

@@ -91,6 +91,14 @@ def test_maps_from_the_normal_carry_its_density(reference: Any) -> None:
         torch.testing.assert_close(reference.log_prob(reference.from_normal(row)), expected)
 
 
+def test_a_gradient_is_pulled_back_as_autograd_would() -> None:
+    reference = DiagonalNormal(SD, mean=torch.tensor([1.0, -1.0], dtype=torch.float64))
+    z, upper = (torch.randn(4, 2, generator=stream(0, k), dtype=torch.float64) for k in ("z", "slope"))
+    leaf = z.clone().requires_grad_(True)
+    (expected,) = torch.autograd.grad(reference.from_normal(leaf), leaf, upper)
+    assert torch.equal(reference.pulled(upper, z), expected)
+
+
 def test_every_report_carries_the_three_arguments() -> None:
     report = Problem(**WHOLE).report
     assert (report["reference"], report["consistency"], report["tolerance"]) == ("a normal", WHOLE["consistency"], 0.1)
