@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any
 
 import numpy as np
@@ -36,14 +36,18 @@ METHOD = (
     "initialisation prior and by sequential Monte Carlo, of humans whose mean squared error on named on-distribution "
     "questions is within one share of var f, the same for all sizes. |θ1| is the shortest message of a teacher within "
     "that tolerance on the same questions, to a reader who knows how the free coordinates of its family are spread; S "
-    "is regressed on |θ1| over the sizes of each world, both with equal errors (Deming), with an intercept. Beside it "
-    "stands the slope on a plainer length: all parameters in fixed point with as few bits each as do."
+    "is regressed on |θ1| over the sizes of each world, both with equal errors (Deming), with an intercept. That is "
+    "too steep where S differs more from teacher to teacher than |θ1| does. Least squares, with all errors in S, stand "
+    "beside it, too flat where |θ1| has some, and the slope on a plainer length: all parameters in fixed point with as "
+    "few bits each as do."
 )
 
 METRICS = (
     Metric("specialness/slope", "bits per bit", "Deming slope of S on |θ1| over the sizes; 1 where a share exp(−|θ1|) "
            "of humans agrees, whatever the factor.", r"S = a + b\,|\theta_1|", headline=True),
-    Metric("specialness/fixed_slope", "bits per bit", "The same on the length in fixed point.", headline=True),
+    Metric("specialness/least_squares_slope", "bits per bit", "The same by least squares.", headline=True),
+    Metric("specialness/fixed_slope", "bits per bit", "Deming slope of S on the length in fixed point.",
+           headline=True),
     Metric("specialness/intercept_bits", "bits", "S at |θ1| = 0 by the same line."),
     Metric("specialness/bits_per_parameter", "bits", "Least-squares slope of S on the teacher's number of parameters.",
            headline=True),
@@ -193,20 +197,20 @@ def summary(sizes: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
     first, last = sizes[0], sizes[-1]
     lengths, fixed_lengths, bits = ([s[k] for s in sizes] for k in ("code_bits", "fixed_bits", "bits"))
 
-    def on(lengths: Sequence[Any]) -> float | None:
-        return deming(lengths, bits) if None not in lengths and None not in bits else None
+    def on(lengths: Sequence[Any], fit: Callable[[Sequence[float], Sequence[float]], float | None]) -> float | None:
+        return fit(lengths, bits) if None not in lengths and None not in bits else None
 
-    slope = on(lengths)
-    parameters = [s["teacher_parameters"] for s in sizes]
+    slope = on(lengths, deming)
 
     def back(s: Mapping[str, Any]) -> float | None:
         return None if s["bits"] is None or s["code_bits"] is None else s["bits"] - s["code_bits"]
 
     return {
         "specialness/slope": slope,
-        "specialness/fixed_slope": on(fixed_lengths),
+        "specialness/least_squares_slope": on(lengths, least_squares),
+        "specialness/fixed_slope": on(fixed_lengths, deming),
         "specialness/intercept_bits": None if slope is None else float(np.mean(bits) - slope * np.mean(lengths)),
-        "specialness/bits_per_parameter": float(np.polyfit(parameters, bits, 1)[0]) if None not in bits else None,
+        "specialness/bits_per_parameter": on([s["teacher_parameters"] for s in sizes], least_squares),
         "specialness/smallest_bits": first["bits"],
         "specialness/largest_bits": last["bits"],
         "ledger/smallest_teacher_bits": first["code_bits"],
@@ -227,6 +231,12 @@ def deming(x: Sequence[float], y: Sequence[float]) -> float | None:
     if xy == 0:
         return 0.0 if xx > yy else None
     return float((yy - xx + math.hypot(yy - xx, 2 * xy)) / (2 * xy))
+
+
+def least_squares(x: Sequence[float], y: Sequence[float]) -> float | None:
+    """Slope of the line with the least squares of errors in y; None where x does not vary."""
+    (xx, xy), _ = np.cov(x, y)
+    return float(xy / xx) if xx > 0 else None
 
 
 def _with(part: Plugin, **options: Any) -> Plugin:

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from reuse_sim.artifacts import Store
 from reuse_sim.experiments import teacher_size
-from reuse_sim.experiments.teacher_size import deming, fixed_bits, summary, told_bits
+from reuse_sim.experiments.teacher_size import deming, fixed_bits, least_squares, summary, told_bits
 from reuse_sim.rng import stream
 from reuse_sim.types import Estimate
 from reuse_sim.worlds import radius
@@ -36,13 +36,17 @@ def test_deming_treats_both_alike() -> None:
     assert deming([1.0, 2.0, 3.0], [5.0, 5.0, 5.0]) == 0 and deming([2.0, 2.0, 2.0], [1.0, 2.0, 3.0]) is None
 
 
-def test_the_slope_of_noise_in_both_is_that_of_the_truth() -> None:
-    """Least squares would find 1/2 here, half of the variance of x being noise."""
+def test_each_slope_is_that_of_the_truth_where_its_errors_are() -> None:
+    """Of noise as large as the truth: Deming is right where both have it, least squares where y alone does."""
     g = stream(0, "noise")
-    truth = torch.randn(20_000, generator=g, dtype=torch.float64)
-    x, y = (truth + torch.randn(20_000, generator=g, dtype=torch.float64) for _ in range(2))
-    slope = deming(x.tolist(), y.tolist())
-    assert slope == pytest.approx(1.0, abs=0.06)
+    truth, noise, other = (torch.randn(20_000, generator=g, dtype=torch.float64) for _ in range(3))
+    both = (truth + noise).tolist(), (truth + other).tolist()
+    alone = truth.tolist(), both[1]
+    assert deming(*both) == pytest.approx(1.0, abs=0.06) and least_squares(*alone) == pytest.approx(1.0, abs=0.03)
+    # cov = 1, var 2 and 2, or 1 and 2.
+    assert least_squares(*both) == pytest.approx(0.5, abs=0.03)
+    assert deming(*alone) == pytest.approx((1 + 5**0.5) / 2, abs=0.06)
+    assert least_squares([2.0, 2.0, 2.0], [1.0, 2.0, 3.0]) is None
 
 
 def test_the_fixed_point_is_the_shortest_that_keeps_the_teacher_within_the_tolerance() -> None:
@@ -75,8 +79,8 @@ def test_the_summary_of_planted_sizes() -> None:
 
     said = summary([size(10, 7.0, 2), size(20, 12.0, 4), size(40, 22.0, 8)])
     assert said == pytest.approx({
-        "specialness/slope": 0.5, "specialness/fixed_slope": 0.25, "specialness/intercept_bits": 2.0,
-        "specialness/bits_per_parameter": 2.5, "specialness/smallest_bits": 7.0,
+        "specialness/slope": 0.5, "specialness/least_squares_slope": 0.5, "specialness/fixed_slope": 0.25,
+        "specialness/intercept_bits": 2.0, "specialness/bits_per_parameter": 2.5, "specialness/smallest_bits": 7.0,
         "specialness/largest_bits": 22.0, "ledger/smallest_teacher_bits": 10, "ledger/largest_teacher_bits": 40,
         "ledger/smallest_return_bits": -3.0, "ledger/largest_return_bits": -18.0,
         "human/least_on_fit": 0.9, "human/consistent": 1.0,
