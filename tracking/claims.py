@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 import tomllib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,8 @@ from tracking.tables import plural, table
 LIST = Path("scenarios") / "claims.toml"
 CONFIRMATORY, EXPLORATORY = 20, 8
 """Worlds that a verdict needs."""
+COUNTS = "supported above 0.85, refuted below 0.15"
+"""Limits of a share of worlds that stand for counts: 17 of 17, or 29 of 30, one way or the other."""
 MOST = 6
 """Figures of one verdict that are listed; of more their number is told."""
 _ROW = re.compile(r"^\| \*\*(?P<id>[^*]+)\*\* \(claim (?P<claim>\w+)\): (?P<says>.*?) \| (?P<by>.*?) \| "
@@ -81,22 +84,21 @@ def page(claims: Sequence[Mapping[str, Any]], found: Sequence[Row]) -> str:
     """The page's text."""
     by_claim = {c["id"]: [r for r in found if r.claim == c["id"]] for c in claims}
     adjusted = holm([r for c in claims if c.get("confirmatory") for r in by_claim[c["id"]]])
-    counts: dict[str, int] = {}
-    for c in claims:
-        said = verdict(c, by_claim[c["id"]])
-        counts[said] = counts.get(said, 0) + 1
+    verdicts = {c["id"]: verdict(c, by_claim[c["id"]], adjusted) for c in claims}
+    counts = Counter(verdicts.values())
     return "\n\n".join([
         "# All claims",
         "Every sentence of the thought experiment that can be true or false, in its order, with thresholds that were "
         "written before the runs. Verdicts come from the tables of the [results pages](results/index.md).",
         "; ".join(f"{n} {said}" for said, n in sorted(counts.items(), key=lambda p: -p[1])) + ".",
         f"A claim is supported, or refuted, where every figure that decides it is, on {EXPLORATORY} worlds or more; "
-        f"those marked • ask for {CONFIRMATORY}, and their decided figures are adjusted together (Holm, 5 %). "
-        "*Partly*: other figures leave it undecided. *Mixed*: some support it and some refute it, mostly of other "
-        "worlds or sizes; but where a claim says that one figure refutes it, one does.",
-        table(["", "claim", "verdict"], ([f"[{_id(c)}](#claim-{c['id']})", c["says"], verdict(c, by_claim[c["id"]])]
+        f"those marked • ask for {CONFIRMATORY}, and their decided figures are adjusted together (Holm, 5 %), counts "
+        "of worlds as signs: what that does not leave decided is undecided. *Partly*: other figures leave it undecided. "
+        "*Mixed*: some support it and some refute it, mostly of other worlds or sizes; but where a claim says that one "
+        "figure refutes it, one does.",
+        table(["", "claim", "verdict"], ([f"[{_id(c)}](#claim-{c['id']})", c["says"], verdicts[c["id"]]]
                                          for c in claims)),
-        *(text for c in claims for text in _section(c, by_claim[c["id"]], adjusted)),
+        *(text for c in claims for text in _section(c, by_claim[c["id"]], verdicts[c["id"]], adjusted)),
     ]) + "\n"
 
 
@@ -105,9 +107,9 @@ def least(claim: Mapping[str, Any]) -> int:
     return int(claim.get("worlds", CONFIRMATORY if claim.get("confirmatory") else EXPLORATORY))
 
 
-def verdict(claim: Mapping[str, Any], found: Sequence[Row]) -> str:
-    """What the figures say together."""
-    enough = {r.verdict for r in found if r.n >= least(claim)}
+def verdict(claim: Mapping[str, Any], found: Sequence[Row], adjusted: Mapping[tuple[str, str], bool]) -> str:
+    """What the figures say together; a figure that is not decided any more once `adjusted` is undecided."""
+    enough = {r.verdict if adjusted.get((r.page, r.id), True) else "undecided" for r in found if r.n >= least(claim)}
     if claim["kind"] == "O":
         return "opinion"
     if not found:
@@ -127,7 +129,8 @@ def verdict(claim: Mapping[str, Any], found: Sequence[Row]) -> str:
 def holm(found: Iterable[Row], level: float = 0.05) -> dict[tuple[str, str], bool]:
     """Whether each decided figure still is when all are adjusted together (Holm 1979), by page and id.
 
-    p is that of the t-test against the nearest threshold, two-sided, from the interval as it is written, on that side.
+    p is that of the t-test against the nearest threshold, two-sided, from the interval as it is written, on that side;
+    of counts of worlds, that of the sign test, for no sweep of twenty worlds could lie so far beyond its threshold.
     """
     p = {(r.page, r.id): p_value(r) for r in found if r.verdict != "undecided"}
     kept, holds = {}, True
@@ -138,11 +141,16 @@ def holm(found: Iterable[Row], level: float = 0.05) -> dict[tuple[str, str], boo
 
 
 def p_value(row: Row) -> float:
-    """Two-sided p of the figure lying beyond the nearest limit of the band it was decided by; 1 where unknown."""
+    """Two-sided p of the figure lying beyond the nearest limit of the band it was decided by; 1 where unknown.
+
+    Of counts, of their being no more than a coin's throw.
+    """
     from scipy import stats
 
     if row.value is None or row.low is None or row.high is None or row.n < 2:
         return 1.0
+    if row.limits == COUNTS:
+        return float(stats.binomtest(round(row.n * row.value), row.n).pvalue)
     band = re.search(rf"{row.verdict} (above|below|within) (.*?)(?:, (?:supported|refuted)|$)", row.limits)
     limits = [y for x in re.findall(_NUMBER, band[2]) if (y := _float(x)) is not None] if band else []
     if not limits:
@@ -155,12 +163,12 @@ def p_value(row: Row) -> float:
 
 
 def _section(
-    claim: Mapping[str, Any], found: Sequence[Row], adjusted: Mapping[tuple[str, str], bool]
+    claim: Mapping[str, Any], found: Sequence[Row], said: str, adjusted: Mapping[tuple[str, str], bool]
 ) -> Iterator[str]:
     """Heading, thresholds, and per page its figures by verdict."""
     yield f"(claim-{claim['id']})="
     yield f"## {_id(claim)} {claim['says']}"
-    yield f"**{verdict(claim, found).capitalize()}.**" + (f" Decided by {claim['by']}." if "by" in claim else "")
+    yield f"**{said.capitalize()}.**" + (f" Decided by {claim['by']}." if "by" in claim else "")
     limits = [f"{kind}: {claim[kind]}" for kind in ("supported", "refuted") if kind in claim]
     if limits:
         yield f"{'; '.join(limits).capitalize().rstrip('.')}."
@@ -173,16 +181,16 @@ def _section(
     lines = []
     for name in dict.fromkeys(r.page for r in found):
         here = [r for r in found if r.page == name]
-        said = []
+        parts = []
         for kind in ("supported", "refuted", "undecided"):
             if those := [r for r in here if r.verdict == kind]:
                 shown = "; ".join(f"{r.id} {r.found}" for r in those) if len(those) <= MOST else _span(those)
-                said.append(f"{kind}: {shown}")
+                parts.append(f"{kind}: {shown}")
         lost = [r.id for r in here if adjusted.get((r.page, r.id)) is False]
         few = sum(r.n < least(claim) for r in here)
-        said += [f"not after Holm: {', '.join(lost)}"] * bool(lost)
-        said += [f"{plural(few, 'figure')} on fewer worlds than asked"] * bool(few)
-        lines.append(f"- [{name}](results/{name}.md) {'; '.join(said)}")
+        parts += [f"not after Holm: {', '.join(lost)}"] * bool(lost)
+        parts += [f"{plural(few, 'figure')} on fewer worlds than asked"] * bool(few)
+        lines.append(f"- [{name}](results/{name}.md) {'; '.join(parts)}")
     if lines:
         yield "\n".join(lines)
 

@@ -71,12 +71,13 @@ def test_a_claim_over_a_sweep_is_one_line_and_a_figure_for_each_point(make_sweep
 
 
 def test_a_claim_may_ask_for_more_worlds_and_be_refuted_by_one_figure():
-    assert claims.verdict({"id": "14", "kind": "M", "worlds": 17}, [row(n=16)]) == "too few worlds"
-    assert claims.verdict({"id": "14", "kind": "M", "worlds": 17}, [row(n=17)]) == "supported"
+    assert claims.verdict({"id": "14", "kind": "M", "worlds": 17}, [row(n=16)], {}) == "too few worlds"
+    assert claims.verdict({"id": "14", "kind": "M", "worlds": 17}, [row(n=17)], {}) == "supported"
     found = [row(), row("refuted"), row("undecided")]
-    assert claims.verdict({"id": "7", "kind": "M"}, found) == "mixed"
-    assert claims.verdict({"id": "7", "kind": "M", "refuted_by": "one"}, found) == "refuted"
-    assert claims.verdict({"id": "7", "kind": "M", "refuted_by": "one"}, [row(), row("refuted", n=3)]) == "supported"
+    assert claims.verdict({"id": "7", "kind": "M"}, found, {}) == "mixed"
+    by_one = {"id": "7", "kind": "M", "refuted_by": "one"}
+    assert claims.verdict(by_one, found, {}) == "refuted"
+    assert claims.verdict(by_one, [row(), row("refuted", n=3)], {}) == "supported"
 
 
 @pytest.mark.parametrize(("found", "said"), [
@@ -89,7 +90,15 @@ def test_a_claim_may_ask_for_more_worlds_and_be_refuted_by_one_figure():
     ([row("refuted"), row("supported", n=3)], "refuted"),
 ])  # fmt: skip
 def test_what_the_figures_say_together(found, said):
-    assert claims.verdict({"id": "5", "kind": "M", "confirmatory": True}, found) == said
+    assert claims.verdict({"id": "5", "kind": "M", "confirmatory": True}, found, {}) == said
+
+
+def test_a_figure_that_falls_when_all_are_adjusted_decides_nothing():
+    claim = {"id": "5", "kind": "M", "confirmatory": True, "refuted_by": "one"}
+    found = [row(id="a"), row("refuted", id="b")]
+    assert claims.verdict(claim, found, {("page", "a"): True, ("page", "b"): True}) == "refuted"
+    assert claims.verdict(claim, found, {("page", "a"): True, ("page", "b"): False}) == "partly supported"
+    assert claims.verdict(claim, found[:1], {("page", "a"): False}) == "undecided"
 
 
 def test_p_is_that_of_the_t_test():
@@ -103,8 +112,15 @@ def test_p_is_that_of_the_t_test():
     assert claims.p_value(beyond) == pytest.approx(2 * stats.t.sf(0.1 / (0.05 / stats.t.ppf(0.975, 19)), 19), rel=1e-9)
     assert claims.p_value(row(low=None, high=None)) == 1.0
     # Of limits that lie unevenly, the one towards the threshold.
-    uneven = row(value=1.0, low=0.88, high=1.0, limits="supported above 0.85, refuted below 0.15")
+    uneven = row(value=1.0, low=0.88, high=1.0, limits="supported above 0.85, refuted below 0.2")
     assert claims.p_value(uneven) == pytest.approx(2 * stats.t.sf(0.15 / (0.12 / stats.t.ppf(0.975, 19)), 19), rel=1e-9)
+
+
+def test_p_of_counts_is_that_of_the_sign_test():
+    limits = "supported above 0.85, refuted below 0.15"
+    assert claims.p_value(row(value=1.0, low=0.88, high=1.0, n=20, limits=limits)) == pytest.approx(2 * 0.5**20)
+    assert claims.p_value(row("refuted", value=0.03, low=0.0, high=0.14, n=30, limits=limits)) == pytest.approx(
+        2 * 31 * 0.5**30)  # fmt: skip
 
 
 def test_holm_s_steps():
