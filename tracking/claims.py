@@ -93,9 +93,9 @@ def page(claims: Sequence[Mapping[str, Any]], found: Sequence[Row]) -> str:
         "; ".join(f"{n} {said}" for said, n in sorted(counts.items(), key=lambda p: -p[1])) + ".",
         f"A claim is supported, or refuted, where every figure that decides it is, on {EXPLORATORY} worlds or more; "
         f"those marked • ask for {CONFIRMATORY}, and their decided figures are adjusted together (Holm, 5 %), counts "
-        "of worlds as signs: what that does not leave decided is undecided. *Partly*: other figures leave it undecided. "
-        "*Mixed*: some support it and some refute it, mostly of other worlds or sizes; but where a claim says that one "
-        "figure refutes it, one does.",
+        "of worlds as signs: what that does not leave decided is undecided. *Partly*: other figures leave it undecided."
+        " *Mixed*: some support it and some refute it, mostly of other worlds or sizes; but where a claim says that one"
+        " figure refutes it, one does.",
         table(["", "claim", "verdict"], ([f"[{_id(c)}](#claim-{c['id']})", c["says"], verdicts[c["id"]]]
                                          for c in claims)),
         *(text for c in claims for text in _section(c, by_claim[c["id"]], verdicts[c["id"]], adjusted)),
