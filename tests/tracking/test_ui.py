@@ -115,7 +115,9 @@ def ended(child):
 @pytest.mark.slow
 def test_serve_record_through_it_and_leave_nothing(tracked, tmp_path, make_sweep, make_records, monkeypatch):
     """The whole way over HTTP: records, artifacts and reading, and Ctrl-C ends server and workers."""
-    code = ("import sys; from pathlib import Path; from tracking.ui import open_ui; "
+    # Where the tests run in the background of a script Ctrl-C is ignored, by all that they start, too.
+    code = ("import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+            "from pathlib import Path; from tracking.ui import open_ui; "
             "open_ui(Path(sys.argv[1]), None, None, int(sys.argv[2]), False, lambda url: print(url, flush=True))")
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
