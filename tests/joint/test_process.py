@@ -8,7 +8,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.optimize import minimize_scalar
+from scipy.optimize import least_squares, minimize_scalar
 
 from reuse_sim.errors import InputError
 from reuse_sim.joint import process
@@ -207,3 +207,14 @@ def test_climbing_stops_at_the_rate_beyond_which_runs_break():
     fallen, _ = process.climb(lambda rate, most: 1 / rate if rate < 0.1 else math.inf, 0.9, 100)
     assert 0.1 / 1.2**0.25 <= fallen < 0.1
     assert process.climb(lambda rate, most: math.inf, 0.9, 100)[1] == math.inf
+
+
+def test_the_misfit_is_the_largest_share_that_a_measured_count_is_off_the_line():
+    batches, steps = [1.0, 4.0, 16.0, 64.0], [520.0, 190.0, 121.0, 104.0]
+    # Least squares of the errors as shares, by scipy instead of normal equations.
+    pairs = list(zip(batches, steps, strict=True))
+    found = least_squares(lambda v: [v[0] * (1 + v[1] / b) / s - 1 for b, s in pairs], [90, 4])
+    line = process.fit_steps(batches, steps)
+    assert (line.least, line.critical) == pytest.approx(tuple(found.x), rel=1e-5)
+    assert line.misfit == pytest.approx(max(abs(line.at(b) / s - 1) for b, s in pairs))
+    assert 0.01 < line.misfit < 0.2
