@@ -145,12 +145,17 @@ def fit_steps(batches: Sequence[float], steps: Sequence[float]) -> Steps:
 def crossing(
     save: list[int], target: float, loss: Callable[[int], float], least: Callable[[int], float] = lambda k: 0.0
 ) -> float:
-    """The step at which a loss first meets the target, told at places of `save`; between two by their logarithm.
+    """The step at which a loss first meets the target, between two of `save` by their logarithm; infinity where never.
 
-    `least` is a cheap figure that the loss is not below.
+    Args:
+        save: steps, rising, the first before any training.
+        target: above 0.
+        loss: at a place of `save`; asked only where `least`, a cheap figure that it is not below, meets the target.
+
+    Raises InputError where the target is met before any training.
     """
     if (begin := loss(0)) <= target:
-        raise InputError("target", target, f"less than the {begin:.3g} that no training gives")
+        raise InputError("target", target, f"less than {begin:.3g}, the loss before any training", "take a lower one")
     for k in range(1, len(save)):
         if least(k) <= target and (below := loss(k)) <= target:
             above = loss(k - 1)

@@ -63,7 +63,7 @@ class DiagonalNormal:
         return (theta - self.mean) / self.sd
 
     def pulled(self, slope: Tensor, z: Tensor) -> Tensor:
-        """∇_z of what has gradient `slope` `(…, d)` in θ."""
+        """∇_z `(…, d)` of what has gradient `slope` `(…, d)` in θ, at z `(…, d)`: sd · slope."""
         return slope * self.sd
 
     def distribution(self) -> Any:

@@ -84,18 +84,23 @@ class Space:
         return State(z, base, cost, base_slope, slope)
 
     def _cost(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """C `(n,)` at z, and its gradient there."""
+        """C `(n,)` at z `(n, d)` and its gradient `(n, d)` there. Raises InputError where it has none."""
+        if self.problem.gradient is not None:
+            cost, upper = self.problem.gradient(self.theta(z))
+            return cost.detach(), self._pulled(upper, z)
         leaf = z.clone().requires_grad_(True)
-        if self.problem.gradient is None:
-            cost = checked(self.problem.cost, self.theta(leaf))
-            if not cost.requires_grad:
-                raise InputError("Problem.cost", "a cost without a gradient", "one that autograd can follow",
-                                 "say smooth=False, and take method subset or smc")
-            return cost.detach(), torch.autograd.grad(cost.sum(), leaf)[0]
-        cost, upper = self.problem.gradient(self.theta(z))
+        cost = checked(self.problem.cost, self.theta(leaf))
+        if not cost.requires_grad:
+            raise InputError("Problem.cost", "a cost without a gradient", "one that autograd can follow",
+                             "say smooth=False, and take method subset or smc")
+        return cost.detach(), torch.autograd.grad(cost.sum(), leaf)[0]
+
+    def _pulled(self, slope: Tensor, z: Tensor) -> Tensor:
+        """A gradient in θ `(n, d)` as one in z `(n, d)`."""
         if hasattr(self.problem.reference, "pulled"):
-            return cost.detach(), self.problem.reference.pulled(upper, z)  # type: ignore[attr-defined]
-        return cost.detach(), torch.autograd.grad(self.theta(leaf), leaf, upper)[0]
+            return self.problem.reference.pulled(slope, z)  # type: ignore[attr-defined]
+        leaf = z.clone().requires_grad_(True)
+        return torch.autograd.grad(self.theta(leaf), leaf, slope)[0]
 
     def log_joint(self, z: Tensor) -> Tensor:
         """Log of the reference's density of z times exp(−strength C), z `(n, d)`: `(n,)`; for autograd, unchecked.

@@ -37,12 +37,15 @@ def test_deming_treats_both_alike() -> None:
 
 
 def test_each_slope_is_that_of_the_truth_where_its_errors_are() -> None:
-    """Of noise as large as the truth: Deming is right where both have it, least squares where y alone does."""
+    """Of noise as large as the truth: Deming is right where both have it, least squares where y alone does.
+
+    Within five standard errors: .0122 and .0114 of Deming, .0071 and .0061 of least squares, n = 20,000.
+    """
     g = stream(0, "noise")
     truth, noise, other = (torch.randn(20_000, generator=g, dtype=torch.float64) for _ in range(3))
     both = (truth + noise).tolist(), (truth + other).tolist()
     alone = truth.tolist(), both[1]
-    assert deming(*both) == pytest.approx(1.0, abs=0.06) and least_squares(*alone) == pytest.approx(1.0, abs=0.03)
+    assert deming(*both) == pytest.approx(1.0, abs=0.06) and least_squares(*alone) == pytest.approx(1.0, abs=0.035)
     # cov = 1, var 2 and 2, or 1 and 2.
     assert least_squares(*both) == pytest.approx(0.5, abs=0.03)
     assert deming(*alone) == pytest.approx((1 + 5**0.5) / 2, abs=0.06)

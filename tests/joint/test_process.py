@@ -172,7 +172,7 @@ def test_the_step_at_which_a_loss_is_met_lies_on_a_line_of_logarithms():
     losses = [1.0, 0.4, 0.1, 0.3, 0.1]
     assert process.crossing([0, 10, 20, 30, 40], 0.2, losses.__getitem__) == pytest.approx(15)
     assert process.crossing([0, 10, 20, 30, 40], 0.05, losses.__getitem__) == math.inf
-    with pytest.raises(InputError, match="no training"):
+    with pytest.raises(InputError, match="before any training"):
         process.crossing([0, 10], 0.2, [0.1, 0.01].__getitem__)
 
 
